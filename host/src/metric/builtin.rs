@@ -1,0 +1,95 @@
+//! The metrics that the host itself measures. Their ids are their places in this table.
+
+use super::{Kind, MetricId, Unit};
+
+macro_rules! builtins {
+    ($($variant:ident $name:literal $kind:ident $unit:ident $doc:literal;)*) => {
+        /// A built-in metric.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Builtin { $(#[doc = $doc] $variant,)* }
+
+        impl Builtin {
+            /// All of them, in the order of their ids.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// As it is written in thresholds.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Which aggregates it has.
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)* }
+            }
+
+            /// The unit of its samples.
+            pub const fn unit(self) -> Unit {
+                match self { $(Self::$variant => Unit::$unit,)* }
+            }
+
+            /// What it measures, in one sentence.
+            pub const fn doc(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
+        }
+    };
+}
+
+impl Builtin {
+    /// Its id in every registry.
+    pub const fn id(self) -> MetricId {
+        MetricId(self as u16)
+    }
+}
+
+builtins! {
+    Iterations "iterations" Counter Count "Iterations that ran to their end, with or without an error.";
+    DroppedIterations "dropped_iterations" Counter Count "Arrivals for which no VU was free and no place in the backlog was left.";
+    NeverStartedIterations "never_started_iterations" Counter Count "Planned iterations that were still waiting when their scenario ended.";
+    InterruptedIterations "interrupted_iterations" Counter Count "Iterations cut off by a stop, a timeout or a limit.";
+    IterationErrors "iteration_errors" Rate Count "The share of iterations that threw or trapped.";
+    IterationDuration "iteration_duration" Trend Nanoseconds "From an iteration's first guest instruction to its end.";
+    IterationResponseTime "iteration_response_time" Trend Nanoseconds "From the instant an iteration was due to its end.";
+    DispatchDelay "dispatch_delay" Trend Nanoseconds "From the instant an iteration was due to its first guest instruction.";
+    DispatchRelease "dispatch_delay_release" Trend Nanoseconds "First part of the dispatch delay, the runner's: due to released.";
+    DispatchQueue "dispatch_delay_queue" Trend Nanoseconds "Second part of the dispatch delay, the system's: released to a VU being free.";
+    DispatchStart "dispatch_delay_start" Trend Nanoseconds "Third part of the dispatch delay, the runner's: VU free to first guest instruction.";
+    Checks "checks" Rate Count "The share of checks that held.";
+    Vus "vus" Gauge Count "VUs that are running an iteration or are ready for one.";
+    VusMax "vus_max" Gauge Count "VUs that exist.";
+    BusRequests "bus_requests" Counter Count "Requests sent.";
+    BusRequestDuration "bus_request_duration" Trend Nanoseconds "From sending a request to having its reply.";
+    BusRequestFailed "bus_request_failed" Rate Count "The share of requests without a good reply.";
+    BusPublished "bus_published" Counter Count "Messages published.";
+    BusPublishDuration "bus_publish_duration" Trend Nanoseconds "JetStream: from publishing to the server's acknowledgement; core: until handed to the connection.";
+    BusPublishFailed "bus_publish_failed" Rate Count "The share of messages that could not be published.";
+    BusReceived "bus_received" Counter Count "Messages received by subscriptions of the run.";
+    BusDeliveryDuration "bus_delivery_duration" Trend Nanoseconds "From publishing to reception, where this run does both.";
+    BusLost "bus_lost" Counter Count "Messages of the run that a subscription of the run should have received and did not.";
+    BusDuplicated "bus_duplicated" Counter Count "Messages of the run received more than once by one subscription.";
+    BusReordered "bus_reordered" Counter Count "Messages of the run received after a later one of the same sender.";
+    BusReconnects "bus_reconnects" Counter Count "Times a connection to the bus was established again.";
+    BusSlowConsumerDrops "bus_slow_consumer_drops" Counter Count "Messages dropped because a subscription's queue was full.";
+    EffectDuration "effect_duration" Trend Nanoseconds "From publishing to the effect being seen.";
+    EffectError "effect_duration_error" Trend Nanoseconds "Width of the bracket from last-unseen to first-seen of each effect.";
+    EffectFailed "effect_failed" Rate Count "The share of effects not seen within their timeout.";
+    DbQueries "db_queries" Counter Count "Statements executed.";
+    DbQueryDuration "db_query_duration" Trend Nanoseconds "Time of a statement in the database.";
+    DbQueryFailed "db_query_failed" Rate Count "The share of statements that failed.";
+    DbRows "db_rows" Counter Count "Rows read and changed.";
+    DbWaitDuration "db_wait_duration" Trend Nanoseconds "Waiting for a connection or a database thread.";
+    DataSent "data_sent" Counter Bytes "Payload and header bytes sent.";
+    DataReceived "data_received" Counter Bytes "Payload and header bytes received.";
+    ServiceHandleDuration "service_handle_duration" Trend Nanoseconds "Time of a service's handler, taken by the host that runs it.";
+    ServiceCpuSeconds "service_cpu_seconds" Counter Seconds "CPU time of a service's handler, taken by the host that runs it.";
+    ServiceHandled "service_handled" Counter Count "Messages that a service's handlers finished.";
+    ServiceFailed "service_failed" Rate Count "The share of messages whose handler threw or trapped.";
+    RunnerCpuPercent "runner_cpu_percent" Gauge Percent "CPU of the runner's own threads, in percent of one core.";
+    RunnerRssBytes "runner_rss_bytes" Gauge Bytes "Resident memory of the runner.";
+    RunnerLoopLag "runner_loop_lag" Trend Nanoseconds "How late each shard's heartbeat was, each missed beat recorded from when it was due.";
+    GuestCpuTime "guest_cpu_time" Trend Nanoseconds "Time spent in guest code by an iteration.";
+    GuestHostCalls "guest_host_calls" Counter Count "Calls from guests to the host.";
+    GuestMemoryBytes "guest_memory_bytes" Gauge Bytes "Memory of the largest guest seen.";
+    GuestTraps "guest_traps" Counter Count "Guests that trapped and were replaced.";
+    SeriesFolded "series_folded" Counter Count "Samples folded into `other` because the limit on series was reached.";
+}

@@ -1,0 +1,21 @@
+//! What was measured: metrics, tags, series, and the cells that hold their samples.
+//!
+//! Pure: no clock, no file, no task. A [`Recorder`] belongs to one shard and is never locked; each
+//! second its cells are moved out as a [`Snapshot`] and merged into the run's [`Totals`].
+//!
+//! Memory does not grow with the length of a run: a cell is a counter or an HdrHistogram, and the
+//! number of series is bounded ([`Recorder`] folds what is beyond into `other` and counts it).
+
+mod builtin;
+mod cell;
+mod recorder;
+mod registry;
+mod snapshot;
+mod tag;
+
+pub use builtin::Builtin;
+pub use cell::{Cell, Gauge, Rate, Trend};
+pub use recorder::{Recorder, RecorderConfig, Windowed};
+pub use registry::{Kind, Metric, MetricId, Registry, Unit};
+pub use snapshot::{Snapshot, Totals};
+pub use tag::{Name, Names, Outcome, Phase, Selector, SeriesKey, TagSet};

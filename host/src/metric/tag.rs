@@ -1,0 +1,229 @@
+//! Names as small integers, sets of tags, and the selectors that match them.
+//!
+//! A string is interned once; a series is found by comparing a few integers. The table of names is
+//! the run's, shared by all shards, so that a key means the same everywhere.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, RwLock},
+};
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, MetricId};
+
+/// An interned string; the default is "no such tag".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(u16);
+
+impl Name {
+    /// No such tag.
+    pub const NONE: Self = Self(0);
+    /// What stands for everything beyond the table's limit.
+    pub const OTHER: Self = Self(1);
+
+    /// Whether the tag is there.
+    pub const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// The run's table of names. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Names(Arc<RwLock<Table>>);
+
+#[derive(Debug)]
+struct Table {
+    strings: Vec<Arc<str>>,
+    by_string: FxHashMap<Arc<str>, Name>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let strings: Vec<Arc<str>> = vec!["".into(), "other".into()];
+        let by_string = FxHashMap::from_iter([
+            (strings[0].clone(), Name::NONE),
+            (strings[1].clone(), Name::OTHER),
+        ]);
+        Self(Arc::new(RwLock::new(Table { strings, by_string })))
+    }
+}
+
+impl Names {
+    /// The name of a string; [`Name::OTHER`] when 65 535 are taken.
+    pub fn intern(&self, string: &str) -> Name {
+        if let Some(name) = self.read().by_string.get(string) {
+            return *name;
+        }
+        let mut table = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(name) = table.by_string.get(string) {
+            return *name;
+        }
+        let Ok(index) = u16::try_from(table.strings.len()) else { return Name::OTHER };
+        let string: Arc<str> = string.into();
+        table.strings.push(string.clone());
+        table.by_string.insert(string, Name(index));
+        Name(index)
+    }
+
+    /// The name of a string that is already in the table.
+    pub fn find(&self, string: &str) -> Option<Name> {
+        self.read().by_string.get(string).copied()
+    }
+
+    /// The string of a name.
+    pub fn resolve(&self, name: Name) -> Arc<str> {
+        self.read().strings[usize::from(name.0)].clone()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Not an operation.
+    #[default]
+    None,
+    /// It succeeded.
+    Ok,
+    /// It failed; its duration is kept apart.
+    Error,
+}
+
+/// Which part of a run a sample is from. Only [`Phase::Main`] is judged and reported as the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// The iterations.
+    #[default]
+    Main,
+    /// `setup` and `init`.
+    Setup,
+    /// The first seconds of a scenario with `warmup`.
+    Warmup,
+    /// `teardown`.
+    Teardown,
+}
+
+/// The tags of a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagSet {
+    /// The part of the run.
+    pub phase: Phase,
+    /// `outcome`
+    pub outcome: Outcome,
+    /// `workload`
+    pub workload: Name,
+    /// `row`
+    pub row: Name,
+    /// `scenario`
+    pub scenario: Name,
+    /// `stage`
+    pub stage: Name,
+    /// `level`
+    pub level: Name,
+    /// `group`
+    pub group: Name,
+    /// `op`
+    pub op: Name,
+    /// `check`
+    pub check: Name,
+    /// `target`
+    pub target: Name,
+    /// `error`
+    pub error: Name,
+    /// Tags that a scenario or a workload made up: the interned text `key:value,key:value`,
+    /// sorted by key.
+    pub extra: Name,
+}
+
+impl TagSet {
+    /// The tags as text, sorted by key, for reports and selectors.
+    pub fn resolve(&self, names: &Names) -> BTreeMap<String, String> {
+        let mut tags = BTreeMap::new();
+        let fields = [
+            ("workload", self.workload),
+            ("row", self.row),
+            ("scenario", self.scenario),
+            ("stage", self.stage),
+            ("level", self.level),
+            ("group", self.group),
+            ("op", self.op),
+            ("check", self.check),
+            ("target", self.target),
+            ("error", self.error),
+        ];
+        for (key, name) in fields.into_iter().filter(|(_, name)| name.is_some()) {
+            tags.insert(key.to_owned(), names.resolve(name).to_string());
+        }
+        match self.outcome {
+            Outcome::None => {}
+            Outcome::Ok => drop(tags.insert("outcome".to_owned(), "ok".to_owned())),
+            Outcome::Error => drop(tags.insert("outcome".to_owned(), "error".to_owned())),
+        }
+        match self.phase {
+            Phase::Main => {}
+            Phase::Setup => drop(tags.insert("phase".to_owned(), "setup".to_owned())),
+            Phase::Warmup => drop(tags.insert("phase".to_owned(), "warmup".to_owned())),
+            Phase::Teardown => drop(tags.insert("phase".to_owned(), "teardown".to_owned())),
+        }
+        if self.extra.is_some() {
+            for pair in names.resolve(self.extra).split(',') {
+                if let Some((key, value)) = pair.split_once(':') {
+                    tags.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+                }
+            }
+        }
+        tags
+    }
+}
+
+/// What a series is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesKey {
+    /// The metric.
+    pub metric: MetricId,
+    /// Its tags.
+    pub tags: TagSet,
+}
+
+/// `{tag:value,…}`: matches the samples that bear all of the tags.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Selector(pub BTreeMap<String, String>);
+
+impl Selector {
+    /// Whether samples with these tags are selected.
+    ///
+    /// Samples outside the iterations (setup, warm-up, teardown) are selected only by a selector that
+    /// names their `phase`; durations of failed operations only by one that names `outcome` or
+    /// `error` (SEMANTICS §2).
+    pub fn matches(&self, kind: Kind, tags: &TagSet, names: &Names) -> bool {
+        if tags.phase != Phase::Main && !self.0.contains_key("phase") {
+            return false;
+        }
+        if kind == Kind::Trend
+            && tags.outcome == Outcome::Error
+            && !self.0.contains_key("outcome")
+            && !self.0.contains_key("error")
+        {
+            return false;
+        }
+        if self.0.is_empty() {
+            return true;
+        }
+        let resolved = tags.resolve(names);
+        self.0.iter().all(|(key, value)| resolved.get(key) == Some(value))
+    }
+
+    /// As it is written: empty, or `{a:b,c:d}`.
+    pub fn text(&self) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
+        let pairs: Vec<_> = self.0.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+        format!("{{{}}}", pairs.join(","))
+    }
+}

@@ -1,0 +1,27 @@
+//! What to run: a value that is valid once built, and travels whole to whoever runs a share of it.
+//!
+//! What was typed ([`Options`], from a workload, and [`Overrides`], from flags, environment and
+//! suite files) is one set of types; what it means ([`Plan`]) is another. [`Plan::build`] is the only
+//! way from the first to the second, and does no I/O. Schedules are pure functions of the plan and
+//! a segment of it; nothing here knows what time it is.
+
+mod build;
+mod derived;
+mod limits;
+mod options;
+mod scenario;
+mod schedule;
+mod segment;
+pub mod threshold;
+
+pub use build::{Backends, MetricDeclaration, Plan, PlanInput};
+pub use derived::{Derived, DerivedKind, Formula};
+pub use limits::Limits;
+pub use options::{Options, Overrides, Shortcuts};
+pub use scenario::{
+    Arrival, ConnectionSharing, Executor, GeneratorLimited, OnLate, Pacing, RateStage, Scenario,
+    Start, VuStage,
+};
+pub use schedule::{ArrivalSchedule, VuSchedule};
+pub use segment::Segment;
+pub use threshold::{Severity, Threshold};

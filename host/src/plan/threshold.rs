@@ -1,0 +1,171 @@
+//! The threshold grammar of SEMANTICS §3, as a tree, and a threshold with its long form.
+//!
+//! ```text
+//! threshold  -> conjunct (ws "or" ws conjunct)*
+//! conjunct   -> assertion (ws "and" ws assertion)*
+//! assertion  -> aggregate window? ws* op ws* operand
+//! ```
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::metric::Selector;
+
+/// One threshold of a plan: an expression over one metric, and how a miss is taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// The metric's name, as written before `{`.
+    pub metric: String,
+    /// Which of its samples.
+    pub selector: Selector,
+    /// The expression as it was written.
+    pub source: String,
+    /// The expression.
+    pub expression: Expression,
+    /// How a miss is taken.
+    pub severity: Severity,
+    /// A miss by at most this is a warning: a fraction for times and rates per second, points (0.01
+    /// is one percentage point) for shares.
+    pub warn_within: Option<f64>,
+    /// What a threshold without samples is.
+    pub no_data: OnMissing,
+    /// What a threshold with too few samples is.
+    pub insufficient: OnMissing,
+    /// Samples that a verdict needs, beyond what the statistics ask for.
+    pub min_samples: Option<u64>,
+    /// Whether a miss stops the run.
+    pub abort_on_fail: bool,
+    /// From the run's start, until when a miss does not stop it.
+    pub delay_abort_eval: Duration,
+    /// The catalogue row that it belongs to.
+    pub row: Option<String>,
+    /// Set where the host added it because the workload has none on that metric.
+    pub is_default: bool,
+}
+
+/// Alternatives, each a conjunction: `a and b or c`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Expression(pub Vec<Vec<Assertion>>);
+
+/// `p(95) over first 10s < 200 ms`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assertion {
+    /// What is looked at.
+    pub aggregate: Aggregate,
+    /// When.
+    pub window: Option<Window>,
+    /// How it is compared.
+    pub comparison: Comparison,
+    /// With what.
+    pub operand: Operand,
+}
+
+/// A figure of a metric's samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Aggregate {
+    /// `avg`, `mean`
+    Mean,
+    /// `min`
+    Min,
+    /// `max`
+    Max,
+    /// `med`
+    Median,
+    /// `stddev`
+    Stddev,
+    /// `p(N)`, N between 0 and 100
+    Percentile(f64),
+    /// `count`
+    Count,
+    /// `rate`: per second of a counter, the share of a rate
+    Rate,
+    /// `value`: the last sample of a gauge
+    Value,
+    /// `slope`: of a gauge, per second
+    Slope,
+}
+
+/// Which part of the run an aggregate looks at; times from the run's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Window {
+    /// `over first D`
+    First(Duration),
+    /// `over last D`
+    Last(Duration),
+    /// `each D`: every window of that length, one after the other; the worst decides
+    Each(Duration),
+    /// `after D`
+    After(Duration),
+}
+
+/// `<`, `==` and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Comparison {
+    /// `>`
+    Greater,
+    /// `>=`
+    AtLeast,
+    /// `<=`
+    AtMost,
+    /// `<`
+    Less,
+    /// `==`, `===`
+    Equal,
+    /// `!=`
+    NotEqual,
+}
+
+/// What an aggregate is compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Operand {
+    /// A number, in the metric's own unit (times: nanoseconds; slopes: per second).
+    Number(f64),
+    /// `2 * other_metric.mean{stage:normal} over first 10s`; without a metric, the threshold's own.
+    Figure {
+        /// What it is multiplied with.
+        factor: f64,
+        /// The metric, if it is another one.
+        metric: Option<String>,
+        /// The figure.
+        aggregate: Aggregate,
+        /// Of which samples; if none is written, of the threshold's own selector when the metric is
+        /// the threshold's own, else of all samples.
+        selector: Option<Selector>,
+        /// When.
+        window: Option<Window>,
+    },
+    /// `0.9 * baseline`
+    Baseline {
+        /// What it is multiplied with.
+        factor: f64,
+    },
+}
+
+/// How a miss is taken.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// A miss fails the run.
+    #[default]
+    Critical,
+    /// A miss warns.
+    Warning,
+    /// Shown only.
+    Info,
+}
+
+/// What a threshold that could not be judged does to the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMissing {
+    /// It fails it (exit code 117).
+    #[default]
+    Fail,
+    /// It warns.
+    Warn,
+    /// It passes.
+    Pass,
+}

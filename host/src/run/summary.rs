@@ -1,0 +1,1 @@
+//! The summary of a run: the contract of DESIGN §5, `wavetank.summary/1`.

@@ -1,0 +1,13 @@
+//! Whether a run was good, and whether it may be believed: a fold over snapshots. SEMANTICS §2–§6.
+//!
+//! Pure: values in, values out. The engine feeds every [`crate::metric::Snapshot`] to a [`Judge`];
+//! nothing else of the run is remembered, so a run of a day is judged in the memory of a run of a
+//! minute.
+
+mod exit;
+mod facts;
+mod judge;
+
+pub use exit::Cause;
+pub use facts::{ErrorFacts, Facts, RunnerFacts, ScenarioFacts};
+pub use judge::{Judge, Judgement, Status, ThresholdResult};

@@ -7,6 +7,10 @@ use super::Kind;
 /// Significant digits of every histogram: the error of a percentile is at most 0.1 %.
 const DIGITS: u8 = 3;
 
+/// The largest value that is told apart (146 years in nanoseconds); a bucket beyond it would reach
+/// past the end of `u64`.
+pub(super) const LARGEST: u64 = u64::MAX >> 2;
+
 /// The samples of one series.
 #[derive(Clone, Debug)]
 pub enum Cell<W: Width> {
@@ -146,7 +150,8 @@ fn histogram<W: Width>() -> Histogram<W> {
 impl<W: Width> Trend<W> {
     /// Adds a sample whose value is known.
     pub fn record(&mut self, value: u64) {
-        self.values.saturating_record(value);
+        let value = value.min(LARGEST);
+        put(&mut self.values, value, W::one());
         let exact = value as f64;
         self.sum += exact;
         self.sum_squares = exact.mul_add(exact, self.sum_squares);
@@ -156,7 +161,7 @@ impl<W: Width> Trend<W> {
 
     /// Adds a sample of which is known only that it is at least `value`.
     pub fn record_censored(&mut self, value: u64) {
-        self.censored.saturating_record(value);
+        put(&mut self.censored, value.min(LARGEST), W::one());
     }
 
     /// Adds the samples of another, whatever the width of its counts.
@@ -186,13 +191,22 @@ impl<W: Width> Trend<W> {
     }
 }
 
+/// Counts a value, growing the histogram to it. (`saturating_record` never grows one: it would clamp
+/// every value to the two microseconds that an empty histogram starts with.)
+pub(super) fn put<W: Width>(into: &mut Histogram<W>, value: u64, count: W) {
+    if into.record_n(value, count).is_err() {
+        // Only where the memory of a histogram cannot be addressed: kept at the end of its range.
+        into.saturating_record_n(value, count);
+    }
+}
+
 fn add<W: Width, V: Width>(into: &mut Histogram<W>, from: &Histogram<V>) {
     for step in from.iter_recorded() {
         let count = step.count_since_last_iteration();
         let value = step.value_iterated_to();
         // Counts only ever widen, from a shard's to the run's; the fallback loses nothing there.
         let count = W::from_u64(count).unwrap_or_else(W::one);
-        into.saturating_record_n(value, count);
+        put(into, value, count);
     }
 }
 
@@ -245,6 +259,24 @@ mod tests {
         assert!((gauge.slope().unwrap() - 3.0).abs() < 1e-9);
         assert!((gauge.avg().unwrap() - 20.5).abs() < 1e-9);
         assert_eq!((gauge.min, gauge.max, gauge.last), (7.0, 34.0, 34.0));
+    }
+
+    #[test]
+    fn a_histogram_grows_to_any_value_and_merging_keeps_it() {
+        let mut total = Trend::<u64>::default();
+        for value in [1, 5_000, 10_000_000, 3_600_000_000_000, u64::MAX] {
+            let mut part = Trend::<u32>::default();
+            part.record(value);
+            part.record_censored(value);
+            total.merge(&part);
+            let value = value.min(LARGEST);
+            for histogram in [&total.values, &total.censored] {
+                assert!(histogram.max() >= value, "{value} became {}", histogram.max());
+                assert!(histogram.max() as f64 <= value as f64 * 1.001);
+            }
+            assert_eq!(total.max, value);
+        }
+        assert_eq!(total.count(), 10);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod recorder;
 mod registry;
 mod snapshot;
 mod tag;
+mod wire;
 
 pub use builtin::Builtin;
 pub use cell::{Cell, Gauge, Rate, Trend};
@@ -19,3 +20,4 @@ pub use recorder::{Recorder, RecorderConfig, Windowed};
 pub use registry::{Kind, Metric, MetricId, Registry, Unit};
 pub use snapshot::{Snapshot, Totals};
 pub use tag::{Name, Names, Outcome, Phase, Selector, SeriesKey, TagSet};
+pub use wire::{Report, WireError};

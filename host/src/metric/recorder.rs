@@ -49,6 +49,8 @@ struct State {
     /// Per-second cells of windowed series.
     seconds: FxHashMap<(u32, u32), Cell<u32>>,
     since: Instant,
+    /// From where seconds count.
+    origin: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,13 @@ struct Slot {
     index: u32,
     windowed: bool,
     kind: Kind,
+}
+
+impl State {
+    /// The second of an instant; what was before the start belongs to the first.
+    fn second(&self, at: Instant) -> u32 {
+        u32::try_from(at.since(self.origin).as_secs()).unwrap_or(u32::MAX)
+    }
 }
 
 impl Recorder {
@@ -66,8 +75,15 @@ impl Recorder {
             cells: Vec::new(),
             seconds: FxHashMap::default(),
             since,
+            origin: Instant::ZERO,
         };
         Self { config, shard, state: RefCell::new(state) }
+    }
+
+    /// Counts seconds from `start`, the start of the first scenario, so that windows begin where
+    /// the load does. To be called before its first sample.
+    pub fn start_at(&self, start: Instant) {
+        self.state.borrow_mut().origin = start;
     }
 
     /// The run's metrics.
@@ -146,7 +162,7 @@ impl Recorder {
             cells.push((*key, None, std::mem::replace(cell, empty)));
         }
         let from = std::mem::replace(&mut state.since, now);
-        Snapshot { shard: self.shard, from, to: now, cells }
+        Snapshot { shard: self.shard, from, to: now, origin: state.origin, cells }
     }
 
     fn sample(
@@ -163,9 +179,10 @@ impl Recorder {
             None => self.open(&mut state, key, at),
         };
         if slot.windowed {
+            let second = state.second(at);
             put(state
                 .seconds
-                .entry((slot.index, at.second()))
+                .entry((slot.index, second))
                 .or_insert_with(|| Cell::empty(slot.kind)));
         } else if let Some(Some((_, cell))) = state.cells.get_mut(slot.index as usize) {
             put(cell);
@@ -203,7 +220,8 @@ impl Recorder {
             None => self.insert(state, key, Kind::Counter),
         };
         let cell = if slot.windowed {
-            Some(state.seconds.entry((slot.index, at.second())).or_insert(Cell::Counter(0.0)))
+            let second = state.second(at);
+            Some(state.seconds.entry((slot.index, second)).or_insert(Cell::Counter(0.0)))
         } else {
             state
                 .cells
@@ -266,6 +284,24 @@ mod tests {
             &Selector::default(),
         );
         assert!(matches!(folded, Cell::Counter(count) if count == 96.0));
+    }
+
+    #[test]
+    fn seconds_count_from_the_start_of_the_load() {
+        let windowed =
+            Windowed { metric: Builtin::IterationDuration.id(), selector: Selector::default() };
+        let recorder = recorder(100, vec![windowed]);
+        let start = Instant::from_nanos(2_700_000_000);
+        recorder.start_at(start);
+        let metric = Builtin::IterationDuration.id();
+        recorder.trend(metric, TagSet::default(), start, 1);
+        recorder.trend(metric, TagSet::default(), Instant::from_nanos(3_699_999_999), 1);
+        recorder.trend(metric, TagSet::default(), Instant::from_nanos(3_700_000_000), 1);
+        let snapshot = recorder.take(Instant::from_nanos(9_000_000_000));
+        let mut seconds: Vec<_> =
+            snapshot.cells.iter().map(|(_, second, cell)| (*second, cell.samples())).collect();
+        seconds.sort_unstable();
+        assert_eq!((snapshot.origin, seconds), (start, vec![(Some(0), 2), (Some(1), 1)]));
     }
 
     #[test]

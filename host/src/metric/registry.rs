@@ -41,6 +41,17 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// As it is written behind a number; empty for a number of things.
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::Seconds => "s",
+            Self::Bytes => "B",
+            Self::Percent => "%",
+            Self::Count => "",
+        }
+    }
+
     /// What one histogram step stands for: times and bytes are whole numbers, anything else is
     /// kept in thousandths, so that a trend of small fractions is not all zeroes.
     pub const fn step(self) -> f64 {
@@ -70,12 +81,15 @@ pub struct Metric {
 #[derive(Clone, Debug)]
 pub struct Registry {
     metrics: Vec<Metric>,
+    /// What a workload's values are multiplied with, by id; 1 beyond the end.
+    scales: Vec<f64>,
     by_name: HashMap<String, MetricId>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        let mut registry = Self { metrics: Vec::new(), by_name: HashMap::new() };
+        let mut registry =
+            Self { metrics: Vec::new(), scales: Vec::new(), by_name: HashMap::new() };
         for builtin in Builtin::ALL {
             registry.insert(Metric {
                 name: builtin.name().to_owned(),
@@ -102,6 +116,19 @@ impl Registry {
     /// The metric of that name.
     pub fn find(&self, name: &str) -> Option<MetricId> {
         self.by_name.get(name).copied()
+    }
+
+    /// Sets what a workload's values of a metric are multiplied with: 1 000 000 for a metric that is
+    /// declared in milliseconds and held in nanoseconds.
+    pub fn set_scale(&mut self, id: MetricId, scale: f64) {
+        let index = usize::from(id.0);
+        self.scales.resize(self.scales.len().max(index + 1), 1.0);
+        self.scales[index] = scale;
+    }
+
+    /// What a workload's values of a metric are multiplied with; 1 unless its declaration says else.
+    pub fn scale(&self, id: MetricId) -> f64 {
+        self.scales.get(usize::from(id.0)).copied().unwrap_or(1.0)
     }
 
     /// The metric behind an id that this registry gave out.

@@ -14,6 +14,8 @@ pub struct Snapshot {
     pub from: Instant,
     /// End of the interval.
     pub to: Instant,
+    /// From where the seconds of `cells` count.
+    pub origin: Instant,
     /// Each series; with the second of their intended start where that is kept apart (a series is
     /// either always split into seconds or never).
     pub cells: Vec<(SeriesKey, Option<u32>, Cell<u32>)>,

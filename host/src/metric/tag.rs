@@ -106,6 +106,8 @@ pub enum Phase {
     Warmup,
     /// `teardown`.
     Teardown,
+    /// What the host itself does to see an effect: the instrument, not the load.
+    Probe,
 }
 
 /// The tags of a sample.
@@ -169,6 +171,7 @@ impl TagSet {
             Phase::Setup => drop(tags.insert("phase".to_owned(), "setup".to_owned())),
             Phase::Warmup => drop(tags.insert("phase".to_owned(), "warmup".to_owned())),
             Phase::Teardown => drop(tags.insert("phase".to_owned(), "teardown".to_owned())),
+            Phase::Probe => drop(tags.insert("phase".to_owned(), "probe".to_owned())),
         }
         if self.extra.is_some() {
             for pair in names.resolve(self.extra).split(',') {

@@ -6,18 +6,26 @@
 //! a segment of it; nothing here knows what time it is.
 
 mod build;
+mod declare;
 mod derived;
+mod forecast;
 mod limits;
 mod options;
+mod quantity;
+mod quick;
 mod scenario;
 mod schedule;
+mod section;
 mod segment;
 pub mod threshold;
 
 pub use build::{Backends, MetricDeclaration, Plan, PlanInput};
 pub use derived::{Derived, DerivedKind, Formula};
+pub use forecast::{Forecast, MeanAndPeak, Point, ScenarioForecast};
 pub use limits::Limits;
 pub use options::{Options, Overrides, Shortcuts};
+pub use quantity::{format_duration, parse_bytes, parse_duration};
+pub use quick::samples_needed;
 pub use scenario::{
     Arrival, ConnectionSharing, Executor, GeneratorLimited, OnLate, Pacing, RateStage, Scenario,
     Start, VuStage,

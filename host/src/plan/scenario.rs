@@ -4,6 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub(super) mod read;
+
+use super::{ArrivalSchedule, Segment, VuSchedule};
+
 /// One scenario, valid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scenario {
@@ -237,6 +241,37 @@ impl Executor {
             }
             Self::ConstantArrivalRate { arrival, .. }
             | Self::RampingArrivalRate { arrival, .. } => arrival.max_vus,
+        }
+    }
+}
+
+impl Scenario {
+    /// When iterations are due, for the arrival-rate executors. `seed` is the run's; Poisson arrivals
+    /// of two scenarios of a run are different sequences.
+    pub fn arrivals(&self, segment: Segment, seed: u64) -> Option<ArrivalSchedule> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&seed.to_le_bytes());
+        hasher.update(self.name.as_bytes());
+        let mut mixed = [0; 8];
+        mixed.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        ArrivalSchedule::new(&self.executor, segment, u64::from_le_bytes(mixed))
+    }
+
+    /// How many VUs there are, for the closed-model executors.
+    pub fn vus(&self, segment: Segment) -> Option<VuSchedule> {
+        VuSchedule::new(&self.executor, segment)
+    }
+
+    /// Names of the executor's stages, by index; empty for executors without stages.
+    pub fn stage_names(&self) -> Vec<&str> {
+        match &self.executor {
+            Executor::RampingVus { stages, .. } => {
+                stages.iter().map(|stage| stage.name.as_str()).collect()
+            }
+            Executor::RampingArrivalRate { stages, .. } => {
+                stages.iter().map(|stage| stage.name.as_str()).collect()
+            }
+            _ => Vec::new(),
         }
     }
 }

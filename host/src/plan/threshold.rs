@@ -1,10 +1,16 @@
 //! The threshold grammar of SEMANTICS §3, as a tree, and a threshold with its long form.
 //!
-//! ```text
-//! threshold  -> conjunct (ws "or" ws conjunct)*
-//! conjunct   -> assertion (ws "and" ws assertion)*
-//! assertion  -> aggregate window? ws* op ws* operand
-//! ```
+//! Three steps, one file each: the words (`grammar`), what they mean (`meaning`), and the options
+//! around them (`read`). The types here are what is left: numbers in the metric's own unit, metrics
+//! that exist, selectors that can match.
+
+mod grammar;
+mod meaning;
+mod read;
+
+pub(super) use grammar::{Fault, Input, Parsed, figure, number_text, opt_literal, rest, spaces};
+pub(super) use meaning::Universe;
+pub(super) use read::{defaults, in_text, read};
 
 use std::time::Duration;
 
@@ -42,6 +48,24 @@ pub struct Threshold {
     pub row: Option<String>,
     /// Set where the host added it because the workload has none on that metric.
     pub is_default: bool,
+}
+
+impl Threshold {
+    /// What an operand's figure looks at: its own metric and selector where it names them, else the
+    /// threshold's ([`Operand::Figure`]).
+    pub fn looks_at<'a>(
+        &'a self,
+        metric: Option<&'a str>,
+        selector: &Option<Selector>,
+    ) -> (&'a str, Selector) {
+        let own = metric.is_none_or(|metric| metric == self.metric);
+        let selector = match selector {
+            Some(selector) => selector.clone(),
+            None if own => self.selector.clone(),
+            None => Selector::default(),
+        };
+        (metric.unwrap_or(&self.metric), selector)
+    }
 }
 
 /// Alternatives, each a conjunction: `a and b or c`.

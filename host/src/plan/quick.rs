@@ -1,0 +1,198 @@
+//! `--quick`: the same plan, shorter. Durations and numbers of iterations are a tenth, rates and VUs
+//! stay; but the scale is never below what the thresholds need, because a quick run that cannot show
+//! anything is not quick but useless.
+//!
+//! What a threshold needs: as many samples as its percentile takes at 95 % (SEMANTICS §4), in its
+//! window, from the scenarios and stages that it selects. One sample per iteration is assumed; of
+//! the executors whose number of iterations is not known beforehand, nothing is. Windows are scaled
+//! too, and are never shorter than the second that samples are kept in.
+
+use std::time::Duration;
+
+use super::{
+    Executor, Plan, Scenario, Start, Threshold,
+    threshold::{Aggregate, Operand, Window},
+};
+use crate::metric::Selector;
+
+/// The scale unless thresholds need more.
+const TENTH: f64 = 0.1;
+
+/// The samples that a percentile needs to be shown at 95 %: ⌈ln 0.05 / ln q⌉. 1 for anything else.
+pub fn samples_needed(aggregate: Aggregate) -> u64 {
+    let q = match aggregate {
+        Aggregate::Percentile(percent) => percent / 100.0,
+        Aggregate::Median => 0.5,
+        _ => return 1,
+    };
+    if q <= 0.0 || q >= 1.0 {
+        return 1;
+    }
+    (0.05_f64.ln() / q.ln()).ceil() as u64
+}
+
+impl Plan {
+    /// Scales the plan down.
+    pub(super) fn quicken(&mut self) {
+        let needed = self.thresholds.iter().map(|threshold| self.scale_needed(threshold));
+        let scale = needed.fold(TENTH, f64::max).min(1.0);
+        if scale >= 1.0 {
+            self.notes
+                .push("--quick changes nothing: the thresholds need the whole run".to_owned());
+            return;
+        }
+        for scenario in &mut self.scenarios {
+            scenario.quicken(scale);
+        }
+        for threshold in &mut self.thresholds {
+            threshold.quicken(scale);
+        }
+        self.scale = scale;
+    }
+
+    /// The least scale at which a threshold can still be shown; 0 if nothing can be said.
+    fn scale_needed(&self, threshold: &Threshold) -> f64 {
+        let mut needed = 0.0_f64;
+        let mut look = |selector: &Selector, aggregate, window: Option<Window>| {
+            let samples = samples_needed(aggregate).max(threshold.min_samples.unwrap_or(0));
+            let (expected, length) = self.expected(selector);
+            let waits = matches!(window, Some(Window::After(_)));
+            let window = window.map(Window::length);
+            if let Some(window) = window {
+                needed = needed.max(1.0 / window.as_secs_f64());
+            }
+            let Some(expected) = expected else { return };
+            let share = match window {
+                Some(after) if length > 0.0 && waits => {
+                    1.0 - (after.as_secs_f64() / length).min(0.99)
+                }
+                Some(window) if length > 0.0 => (window.as_secs_f64() / length).min(1.0),
+                _ => 1.0,
+            };
+            if samples > 1 {
+                needed = needed.max(samples as f64 / (expected * share));
+            }
+        };
+        for assertion in threshold.expression.0.iter().flatten() {
+            look(&threshold.selector, assertion.aggregate, assertion.window);
+            if let Operand::Figure { metric, aggregate, selector, window, .. } = &assertion.operand
+            {
+                let (_, selector) = threshold.looks_at(metric.as_deref(), selector);
+                look(&selector, *aggregate, *window);
+            }
+        }
+        needed
+    }
+
+    /// Iterations that a selector's scenarios and stage have, where all of them are known, and over
+    /// how many seconds.
+    fn expected(&self, selector: &Selector) -> (Option<f64>, f64) {
+        let (mut iterations, mut seconds) = (Some(0.0), 0.0_f64);
+        for scenario in &self.scenarios {
+            if selector.0.get("scenario").is_some_and(|name| *name != scenario.name) {
+                continue;
+            }
+            let (expected, length) = scenario.expected(selector.0.get("stage"));
+            iterations = iterations.zip(expected).map(|(sum, expected)| sum + expected);
+            seconds = seconds.max(length);
+        }
+        (iterations.filter(|iterations| *iterations > 0.0), seconds)
+    }
+}
+
+impl Window {
+    /// How long it is (of `after`: how long it waits).
+    pub fn length(self) -> Duration {
+        match self {
+            Self::First(length) | Self::Last(length) | Self::Each(length) | Self::After(length) => {
+                length
+            }
+        }
+    }
+
+    /// The same window of another length, in whole seconds.
+    fn scaled(self, scale: f64) -> Self {
+        let seconds = (self.length().as_secs_f64() * scale).round().max(1.0) as u64;
+        let length = Duration::from_secs(seconds);
+        match self {
+            Self::First(_) => Self::First(length),
+            Self::Last(_) => Self::Last(length),
+            Self::Each(_) => Self::Each(length),
+            Self::After(_) => Self::After(length),
+        }
+    }
+}
+
+impl Threshold {
+    fn quicken(&mut self, scale: f64) {
+        self.delay_abort_eval = self.delay_abort_eval.mul_f64(scale);
+        for assertion in self.expression.0.iter_mut().flatten() {
+            assertion.window = assertion.window.map(|window| window.scaled(scale));
+            if let Operand::Figure { window, .. } = &mut assertion.operand {
+                *window = window.map(|window| window.scaled(scale));
+            }
+        }
+    }
+}
+
+impl Scenario {
+    /// Iterations of a stage, or of all, where they are known; and seconds.
+    fn expected(&self, stage: Option<&String>) -> (Option<f64>, f64) {
+        let whole = self.executor.duration().as_secs_f64();
+        match &self.executor {
+            Executor::SharedIterations { iterations, .. } => (Some(*iterations as f64), whole),
+            Executor::PerVuIterations { vus, iterations, .. } => {
+                (Some(f64::from(*vus) * *iterations as f64), whole)
+            }
+            Executor::ConstantVus { .. } | Executor::RampingVus { .. } => (None, whole),
+            Executor::ConstantArrivalRate { .. } => {
+                (Some(self.executor.peak_rate() * whole), whole)
+            }
+            Executor::RampingArrivalRate { start_rate, time_unit, stages, .. } => {
+                let (mut rate, mut sum, mut seconds) = (*start_rate, 0.0, 0.0);
+                for it in stages {
+                    if stage.is_none_or(|name| *name == it.name) {
+                        let length = it.duration.as_secs_f64();
+                        sum += f64::midpoint(rate, it.target) / time_unit.as_secs_f64() * length;
+                        seconds += length;
+                    }
+                    rate = it.target;
+                }
+                (Some(sum), seconds)
+            }
+        }
+    }
+
+    fn quicken(&mut self, scale: f64) {
+        // What took time still takes some: a stage of no time would be a jump.
+        let shorter = |duration: &mut Duration| {
+            if !duration.is_zero() {
+                *duration = duration.mul_f64(scale).max(Duration::from_millis(1));
+            }
+        };
+        if let Start::At(at) = &mut self.start {
+            shorter(at);
+        }
+        shorter(&mut self.warmup);
+        let fewer = |number: &mut u64| *number = ((*number as f64 * scale).ceil() as u64).max(1);
+        match &mut self.executor {
+            Executor::SharedIterations { vus, iterations, .. } => {
+                fewer(iterations);
+                *iterations = (*iterations).max(u64::from(*vus));
+            }
+            Executor::PerVuIterations { iterations, .. } => fewer(iterations),
+            Executor::ConstantVus { duration, .. }
+            | Executor::ConstantArrivalRate { duration, .. } => shorter(duration),
+            Executor::RampingVus { stages, .. } => {
+                for stage in stages {
+                    shorter(&mut stage.duration);
+                }
+            }
+            Executor::RampingArrivalRate { stages, .. } => {
+                for stage in stages {
+                    shorter(&mut stage.duration);
+                }
+            }
+        }
+    }
+}

@@ -1,85 +1,25 @@
-//! Thresholds as a fold over snapshots, and the verdict of a run.
+//! The fold over snapshots, and the verdict at its end.
+//!
+//! The judge sees every sample of a run once, as merged histograms, and keeps totals and what windows
+//! still need. It asks no clock: the engine says when the run started and what time it is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
-use super::{Cause, Facts};
+use super::{
+    Cause, Facts, Judgement, Status, ThresholdResult, derived,
+    derived::Recoveries,
+    evaluate::{self, Evaluated, Outcome, Scene},
+    validity,
+    window::{Need, Windows},
+};
 use crate::{
     clock::Instant,
-    metric::{Names, Snapshot, Totals},
-    plan::{Plan, Severity},
+    metric::{Names, Selector, Snapshot, Totals, Windowed},
+    plan::{
+        Plan, Severity, Threshold,
+        threshold::{Aggregate, Assertion, OnMissing, Operand, Window},
+    },
 };
-
-/// What became of a threshold, or of a run. SEMANTICS §4.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It holds.
-    Pass,
-    /// It is missed by little, or its severity is `warning`.
-    Warn,
-    /// It does not hold.
-    Fail,
-    /// Nothing was measured.
-    NoData,
-    /// Too little was measured.
-    Insufficient,
-    /// The runner, not the system, was the limit.
-    Invalid,
-    /// It does not apply on this backend.
-    NotApplicable,
-    /// It fails as expected.
-    KnownFailing,
-}
-
-/// A threshold, judged. DESIGN §5, `thresholds`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct ThresholdResult {
-    /// The metric's name.
-    pub metric: String,
-    /// `{tag:value}` or empty.
-    pub selector: String,
-    /// As it was written.
-    pub expression: String,
-    /// How a miss is taken.
-    pub severity: Severity,
-    /// The row it belongs to.
-    pub row: Option<String>,
-    /// What became of it.
-    pub status: Status,
-    /// What was measured, in the unit given.
-    pub observed: Option<f64>,
-    /// 95 % interval of `observed`.
-    pub interval: Option<[f64; 2]>,
-    /// What it was compared with.
-    pub limit: Option<f64>,
-    /// The unit of the three above.
-    pub unit: String,
-    /// Known samples.
-    pub samples: u64,
-    /// Censored samples.
-    pub censored: u64,
-    /// Why it is neither pass nor fail, or what the reader should know.
-    pub reason: Option<String>,
-}
-
-/// The verdict of a run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Judgement {
-    /// pass, warn, fail or invalid.
-    pub status: Status,
-    /// The causes, most telling first; empty for pass and warn.
-    pub causes: Vec<Cause>,
-    /// The causes in words.
-    pub reasons: Vec<String>,
-    /// Each threshold, in the plan's order.
-    pub thresholds: Vec<ThresholdResult>,
-    /// The derived metrics' values: name, value.
-    pub derived: Vec<(String, Option<f64>)>,
-}
 
 /// Judges a run while it goes on.
 #[derive(Debug)]
@@ -87,17 +27,43 @@ pub struct Judge {
     plan: Arc<Plan>,
     names: Names,
     totals: Totals,
+    windows: Windows,
+    recoveries: Recoveries,
+    start: Option<Instant>,
+}
+
+/// What a judged threshold does to the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Effect {
+    None,
+    Warn,
+    NotShown,
+    Fail,
+    Invalid,
 }
 
 impl Judge {
     /// A judge of a plan's thresholds.
     pub fn new(plan: Arc<Plan>, names: Names) -> Self {
-        Self { plan, names, totals: Totals::default() }
+        let windows = Windows::new(needs(&plan), &plan.registry);
+        let recoveries = Recoveries::new(&plan);
+        Self { plan, names, totals: Totals::default(), windows, recoveries, start: None }
+    }
+
+    /// Says when the first scenario started: from then on windows count.
+    pub fn begin(&mut self, start: Instant) {
+        if self.start.is_none() {
+            self.start = Some(start);
+            self.windows.begin(start, &self.plan.registry);
+        }
     }
 
     /// Takes what a shard measured in an interval.
     pub fn observe(&mut self, snapshot: &Snapshot) {
         self.totals.merge(snapshot);
+        self.windows.observe(snapshot, &self.plan.registry, &self.names);
+        let start = self.start.unwrap_or(snapshot.origin);
+        self.recoveries.observe(start, snapshot, &self.plan.registry, &self.names);
     }
 
     /// Everything measured so far.
@@ -108,19 +74,243 @@ impl Judge {
     /// Each second: the first threshold with `abort_on_fail` that fails, in words. `start` is when the
     /// first scenario started.
     pub fn abort(&mut self, start: Instant, now: Instant) -> Option<String> {
-        let _ = (start, now, &self.plan, &self.names);
-        None
+        self.begin(start);
+        let elapsed = now.since(start);
+        let due = |threshold: &&Threshold| {
+            threshold.abort_on_fail
+                && threshold.severity == Severity::Critical
+                && elapsed >= threshold.delay_abort_eval
+        };
+        if !self.plan.thresholds.iter().any(|threshold| due(&threshold)) {
+            return None;
+        }
+        let scene = self.scene(elapsed, None, &[]);
+        self.plan.thresholds.iter().filter(due).find_map(|threshold| {
+            let evaluated = evaluate::threshold(&scene, threshold);
+            let failed = evaluated.outcome == Outcome::Missed && !within(threshold, &evaluated);
+            failed.then(|| {
+                format!(
+                    "threshold on `{}{}` failed and stops the run: {}",
+                    threshold.metric,
+                    threshold.selector.text(),
+                    threshold.source
+                )
+            })
+        })
     }
 
     /// The verdict. `start` is when the first scenario started.
     pub fn finish(&mut self, start: Instant, facts: &Facts) -> Judgement {
-        let _ = (start, facts);
-        Judgement {
-            status: Status::Pass,
-            causes: Vec::new(),
-            reasons: Vec::new(),
-            thresholds: Vec::new(),
-            derived: Vec::new(),
+        self.begin(start);
+        let scene = self.scene(facts.duration, Some(facts), &[]);
+        let derived = derived::values(&scene, &self.recoveries);
+        let scene = self.scene(facts.duration, Some(facts), &derived);
+        let mut results = Vec::new();
+        let mut effects = Vec::new();
+        for threshold in &self.plan.thresholds {
+            let evaluated = evaluate::threshold(&scene, threshold);
+            if threshold.is_default && matches!(evaluated.outcome, Outcome::NoData(_)) {
+                continue;
+            }
+            let (status, effect) = status(threshold, &evaluated);
+            effects.push((effect, words(threshold, status, &evaluated)));
+            results.push(result(threshold, status, evaluated));
+        }
+        let (status, causes, reasons) = verdict(&effects, facts);
+        Judgement { status, causes, reasons, thresholds: results, derived }
+    }
+
+    fn scene<'a>(
+        &'a self,
+        elapsed: Duration,
+        facts: Option<&'a Facts>,
+        derived: &'a [(String, Option<f64>)],
+    ) -> Scene<'a> {
+        Scene {
+            plan: &self.plan,
+            names: &self.names,
+            totals: &self.totals,
+            windows: &self.windows,
+            elapsed,
+            end: derived::load_end(&self.plan, elapsed),
+            facts,
+            derived,
         }
     }
 }
+
+/// What recorders must keep per second for the judge of a plan: what windows of thresholds and
+/// recovery times are about, and the runner's own lateness beside it.
+pub fn windowed(plan: &Plan) -> Vec<Windowed> {
+    let recoveries = Recoveries::new(plan);
+    let needs = needs(plan).into_iter().map(|need| (need.metric, need.selector));
+    let watched = recoveries.needs().map(|(metric, selector)| (metric, selector.clone()));
+    let mut windowed: Vec<Windowed> = Vec::new();
+    for (metric, selector) in needs.chain(watched) {
+        let family = Windowed { metric, selector };
+        if !windowed.contains(&family) {
+            windowed.push(family);
+        }
+    }
+    windowed
+}
+
+/// The windowed figures that a plan's thresholds ask for, and the runner's beside them.
+fn needs(plan: &Plan) -> Vec<Need> {
+    let mut needs = Vec::new();
+    for threshold in &plan.thresholds {
+        for assertion in threshold.expression.0.iter().flatten() {
+            needs.extend(own_needs(plan, threshold, assertion).into_iter().flatten());
+            needs.extend(operand_need(plan, threshold, assertion));
+        }
+    }
+    needs
+}
+
+fn own_needs(plan: &Plan, threshold: &Threshold, assertion: &Assertion) -> Option<Vec<Need>> {
+    let (metric, window) = (plan.registry.find(&threshold.metric)?, assertion.window?);
+    let selector = threshold.selector.clone();
+    let beside = validity::beside(plan, metric, &selector);
+    let mut needs = vec![Need { metric, selector, window, aggregate: assertion.aggregate }];
+    needs.extend(beside.into_iter().map(|(metric, selector)| Need {
+        metric,
+        selector,
+        window,
+        aggregate: Aggregate::Percentile(99.0),
+    }));
+    Some(needs)
+}
+
+fn operand_need(plan: &Plan, threshold: &Threshold, assertion: &Assertion) -> Option<Need> {
+    let Operand::Figure { metric, aggregate, selector, window, .. } = &assertion.operand else {
+        return None;
+    };
+    let name = metric.as_ref().unwrap_or(&threshold.metric);
+    let inherited =
+        if *name == threshold.metric { threshold.selector.clone() } else { Selector::default() };
+    Some(Need {
+        metric: plan.registry.find(name)?,
+        selector: selector.clone().unwrap_or(inherited),
+        window: (*window)?,
+        aggregate: *aggregate,
+    })
+}
+
+fn within(threshold: &Threshold, evaluated: &Evaluated) -> bool {
+    // A miss by a whole `warn_within` is within it, whatever floating point makes of the difference.
+    threshold.warn_within.is_some_and(|margin| evaluated.miss <= margin * (1.0 + 1e-9))
+}
+
+/// The status of a threshold, and what it does to the run.
+fn status(threshold: &Threshold, evaluated: &Evaluated) -> (Status, Effect) {
+    let missing = |on_missing| match on_missing {
+        OnMissing::Fail => Effect::NotShown,
+        OnMissing::Warn => Effect::Warn,
+        OnMissing::Pass => Effect::None,
+    };
+    let (status, effect) = match &evaluated.outcome {
+        Outcome::Holds => (Status::Pass, Effect::None),
+        Outcome::Missed if within(threshold, evaluated) => (Status::Warn, Effect::Warn),
+        Outcome::Missed if threshold.severity == Severity::Warning => (Status::Warn, Effect::Warn),
+        Outcome::Missed => (Status::Fail, Effect::Fail),
+        Outcome::NoData(_) => (Status::NoData, missing(threshold.no_data)),
+        Outcome::Insufficient(_) => (Status::Insufficient, missing(threshold.insufficient)),
+        Outcome::Invalid(_) => (Status::Invalid, Effect::Invalid),
+    };
+    match threshold.severity {
+        Severity::Critical => (status, effect),
+        Severity::Warning => (status, effect.min(Effect::Warn)),
+        Severity::Info => (status, Effect::None),
+    }
+}
+
+fn words(threshold: &Threshold, status: Status, evaluated: &Evaluated) -> String {
+    let why = match &evaluated.outcome {
+        Outcome::NoData(why) | Outcome::Insufficient(why) | Outcome::Invalid(why) => {
+            format!(": {why}")
+        }
+        Outcome::Holds | Outcome::Missed => String::new(),
+    };
+    format!(
+        "{}: {}{} {}{why}",
+        status.words(),
+        threshold.metric,
+        threshold.selector.text(),
+        threshold.source
+    )
+}
+
+fn result(threshold: &Threshold, status: Status, evaluated: Evaluated) -> ThresholdResult {
+    let mut reasons = Vec::new();
+    match evaluated.outcome {
+        Outcome::NoData(why) | Outcome::Insufficient(why) | Outcome::Invalid(why) => {
+            reasons.push(why);
+        }
+        Outcome::Holds | Outcome::Missed => {}
+    }
+    reasons.extend(evaluated.remarks);
+    for assertion in threshold.expression.0.iter().flatten() {
+        if let Some(
+            Window::First(length)
+            | Window::Last(length)
+            | Window::Each(length)
+            | Window::After(length),
+        ) = assertion.window
+            && !derived::is_whole(length)
+        {
+            reasons
+                .push(format!("windows are whole seconds: {length:?} was taken as the next one"));
+        }
+    }
+    ThresholdResult {
+        metric: threshold.metric.clone(),
+        selector: threshold.selector.text(),
+        expression: threshold.source.clone(),
+        severity: threshold.severity,
+        row: threshold.row.clone(),
+        status,
+        observed: evaluated.observed,
+        interval: evaluated.interval,
+        limit: evaluated.limit,
+        unit: evaluated.unit,
+        samples: evaluated.samples,
+        censored: evaluated.censored,
+        reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+    }
+}
+
+/// Status, causes and reasons of the run.
+fn verdict(effects: &[(Effect, String)], facts: &Facts) -> (Status, Vec<Cause>, Vec<String>) {
+    let cause = |effect| match effect {
+        Effect::Invalid => Some(Cause::Invalid),
+        Effect::Fail => Some(Cause::ThresholdsFailed),
+        Effect::NotShown => Some(Cause::NotShown),
+        Effect::None | Effect::Warn => None,
+    };
+    let judged = effects.iter().filter_map(|(effect, why)| Some((cause(*effect)?, why.clone())));
+    let mut all: Vec<(Cause, String)> = facts.causes.iter().cloned().chain(judged).collect();
+    // A stable sort: of one cause, what the engine said comes first, then the plan's order.
+    all.sort_by_key(|(cause, _)| *cause);
+    let mut causes: Vec<_> = all.iter().map(|(cause, _)| *cause).collect();
+    causes.dedup();
+    // "No data or insufficient, nothing else": beside another cause it is a reason only.
+    if causes.first().is_some_and(|first| *first < Cause::NotShown) {
+        causes.retain(|cause| *cause != Cause::NotShown);
+    }
+    let warned = effects.iter().any(|(effect, _)| *effect == Effect::Warn);
+    let status = match causes.as_slice() {
+        [] if warned => Status::Warn,
+        [] => Status::Pass,
+        causes if causes.contains(&Cause::Invalid) => Status::Invalid,
+        _ => Status::Fail,
+    };
+    let mut reasons: Vec<_> = all.into_iter().map(|(_, why)| why).collect();
+    if status == Status::Warn {
+        let warnings = effects.iter().filter(|(effect, _)| *effect == Effect::Warn);
+        reasons.extend(warnings.map(|(_, why)| why.clone()));
+    }
+    (status, causes, reasons)
+}
+
+#[cfg(test)]
+mod tests;

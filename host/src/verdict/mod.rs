@@ -4,10 +4,19 @@
 //! nothing else of the run is remembered, so a run of a day is judged in the memory of a run of a
 //! minute.
 
+mod derived;
+mod evaluate;
 mod exit;
 mod facts;
+mod interval;
 mod judge;
+mod samples;
+mod status;
+mod validity;
+mod window;
 
 pub use exit::Cause;
 pub use facts::{ErrorFacts, Facts, RunnerFacts, ScenarioFacts};
-pub use judge::{Judge, Judgement, Status, ThresholdResult};
+pub use judge::{Judge, windowed};
+pub(crate) use samples::{Figure, Samples};
+pub use status::{Judgement, Status, ThresholdResult};

@@ -1,0 +1,196 @@
+//! Metrics that the host computes from others: arithmetic on figures, and how long a recovery took.
+//! SEMANTICS §2.
+//!
+//! A figure that is not there, or that censored samples leave open, makes the whole metric missing: half
+//! a ratio is no number.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rustc_hash::FxHashMap;
+
+use super::{evaluate::Scene, samples::Samples, window::whole_seconds};
+use crate::{
+    clock::Instant,
+    metric::{MetricId, Names, Registry, Selector, SeriesKey, Snapshot},
+    plan::{Derived, DerivedKind, Executor, Formula, Plan, Start, threshold::Aggregate},
+};
+
+/// A recovery is the first stretch of so many seconds whose figure is back to normal: long enough for
+/// one calm moment not to pass for it.
+const ROLLING: u32 = 3;
+
+/// Seconds after the end of a stage that a recovery is looked for in.
+const MAX_RECOVERY: u32 = 3_600;
+
+/// The samples that recovery times are taken from, per second from the end of their stage.
+#[derive(Debug, Default)]
+pub(super) struct Recoveries {
+    watched: Vec<Watched>,
+    routes: FxHashMap<SeriesKey, Box<[usize]>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    /// Index among the plan's derived metrics.
+    index: usize,
+    metric: MetricId,
+    selector: Selector,
+    /// End of the stage, from the start of the first scenario.
+    from: Duration,
+    seconds: BTreeMap<u32, Samples>,
+}
+
+impl Recoveries {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let watched = plan.derived.iter().enumerate().filter_map(|(index, derived)| {
+            let DerivedKind::RecoveryTime { metric, selector, stage, .. } = &derived.kind else {
+                return None;
+            };
+            Some(Watched {
+                index,
+                metric: plan.registry.find(metric)?,
+                selector: selector.clone(),
+                from: stage_end(plan, stage)?,
+                seconds: BTreeMap::new(),
+            })
+        });
+        Self { watched: watched.collect(), routes: FxHashMap::default() }
+    }
+
+    /// What must be kept per second.
+    pub(super) fn needs(&self) -> impl Iterator<Item = (MetricId, &Selector)> {
+        self.watched.iter().map(|watched| (watched.metric, &watched.selector))
+    }
+
+    /// Takes the per-second cells of a snapshot. `start` is when the first scenario started.
+    pub(super) fn observe(
+        &mut self,
+        start: Instant,
+        snapshot: &Snapshot,
+        registry: &Registry,
+        names: &Names,
+    ) {
+        if self.watched.is_empty() {
+            return;
+        }
+        for (key, second, cell) in &snapshot.cells {
+            let Some(second) = second else { continue };
+            if !self.routes.contains_key(key) {
+                let kind = registry.get(key.metric).kind;
+                let route = self.watched.iter().enumerate().filter(|(_, watched)| {
+                    watched.metric == key.metric && watched.selector.matches(kind, &key.tags, names)
+                });
+                let route = route.map(|(index, _)| index).collect();
+                self.routes.insert(*key, route);
+            }
+            let at = (snapshot.origin + Duration::from_secs(u64::from(*second))).since(start);
+            for index in self.routes.get(key).into_iter().flatten() {
+                let Some(watched) = self.watched.get_mut(*index) else { continue };
+                let Some(after) = at.checked_sub(watched.from) else { continue };
+                let after = u32::try_from(after.as_secs()).unwrap_or(u32::MAX);
+                if after < MAX_RECOVERY {
+                    let empty = || Samples::empty(registry.get(key.metric).kind);
+                    watched.seconds.entry(after).or_insert_with(empty).merge(cell);
+                }
+            }
+        }
+    }
+
+    /// Nanoseconds from the end of the stage to the first stretch that is back to normal.
+    fn time(&self, scene: &Scene<'_>, index: usize, kind: &DerivedKind) -> Option<f64> {
+        let DerivedKind::RecoveryTime { aggregate, selector, reference, factor, .. } = kind else {
+            return None;
+        };
+        let watched = self.watched.iter().find(|watched| watched.index == index)?;
+        let mut normal = selector.clone();
+        normal.0.insert("stage".to_owned(), reference.clone());
+        let normal = figure(scene, watched.metric, &normal, *aggregate)?;
+        let metric = scene.plan.registry.get(watched.metric);
+        let last = watched.seconds.keys().next_back()?.checked_sub(ROLLING - 1)?;
+        let back = (0..=last).find(|first| {
+            let mut sum = Samples::empty(metric.kind);
+            let stretch = watched.seconds.range(*first..first + ROLLING);
+            stretch.for_each(|(_, samples)| sum.add(samples));
+            let figure = sum.figure(*aggregate, metric.unit.step(), f64::from(ROLLING));
+            figure.is_some_and(|figure| figure.high <= factor * normal)
+        });
+        back.map(|second| f64::from(second) * 1e9)
+    }
+}
+
+/// The values of a plan's derived metrics, in its order.
+pub(super) fn values(scene: &Scene<'_>, recoveries: &Recoveries) -> Vec<(String, Option<f64>)> {
+    let value = |(index, derived): (usize, &Derived)| {
+        let value = match &derived.kind {
+            DerivedKind::Formula(formula) => evaluate(scene, formula),
+            kind @ DerivedKind::RecoveryTime { .. } => recoveries.time(scene, index, kind),
+        };
+        (derived.name.clone(), value.filter(|value| value.is_finite()))
+    };
+    scene.plan.derived.iter().enumerate().map(value).collect()
+}
+
+fn evaluate(scene: &Scene<'_>, formula: &Formula) -> Option<f64> {
+    match formula {
+        Formula::Number(number) => Some(*number),
+        Formula::Figure { metric, aggregate, selector } => {
+            figure(scene, scene.plan.registry.find(metric)?, selector, *aggregate)
+        }
+        Formula::Negative(inner) => Some(-evaluate(scene, inner)?),
+        Formula::Binary(left, operator, right) => {
+            let (left, right) = (evaluate(scene, left)?, evaluate(scene, right)?);
+            match operator {
+                '+' => Some(left + right),
+                '-' => Some(left - right),
+                '*' => Some(left * right),
+                '/' if right != 0.0 => Some(left / right),
+                _ => None,
+            }
+        }
+    }
+}
+
+fn figure(
+    scene: &Scene<'_>,
+    metric: MetricId,
+    selector: &Selector,
+    aggregate: Aggregate,
+) -> Option<f64> {
+    let figure = scene.views(metric, selector, aggregate, None).0.first()?.figure?;
+    (figure.low == figure.high).then_some(figure.low)
+}
+
+/// When the stage of that name ends, from the start of the first scenario; of scenarios that start at a
+/// time of their own.
+fn stage_end(plan: &Plan, stage: &str) -> Option<Duration> {
+    plan.scenarios.iter().find_map(|scenario| {
+        let Start::At(start) = scenario.start else { return None };
+        let stages: Vec<_> = match &scenario.executor {
+            Executor::RampingVus { stages, .. } => {
+                stages.iter().map(|stage| (&stage.name, stage.duration)).collect()
+            }
+            Executor::RampingArrivalRate { stages, .. } => {
+                stages.iter().map(|stage| (&stage.name, stage.duration)).collect()
+            }
+            _ => return None,
+        };
+        let index = stages.iter().position(|(name, _)| *name == stage)?;
+        Some(start + stages.iter().take(index + 1).map(|(_, duration)| *duration).sum::<Duration>())
+    })
+}
+
+/// When the load of a plan ends, from the start of the first scenario, for a run that has lasted
+/// `elapsed`: no iteration starts later, though some may still run.
+pub(super) fn load_end(plan: &Plan, elapsed: Duration) -> Duration {
+    let mut end = Duration::ZERO;
+    for scenario in &plan.scenarios {
+        let Start::At(start) = scenario.start else { return elapsed };
+        end = end.max(start.saturating_add(scenario.executor.duration()));
+    }
+    if end.is_zero() { elapsed } else { end.min(elapsed).max(Duration::ZERO) }
+}
+
+/// Whether a length is a whole number of seconds, as windows are.
+pub(super) fn is_whole(length: Duration) -> bool {
+    Duration::from_secs(u64::from(whole_seconds(length))) == length
+}

@@ -306,6 +306,8 @@ impl Scope {
         if !value.is_finite() {
             return Err(Misuse::new(format!("metric `{name}`: {value} is not a number")));
         }
+        // Declared in milliseconds, held in nanoseconds: the declaration's unit becomes the metric's.
+        let value = value * self.recorder().registry().scale(id);
         let (tags, at) = (self.tags(), self.origin());
         match kind {
             Kind::Counter if value < 0.0 => {
@@ -404,9 +406,29 @@ impl Scope {
         Ok(self.config.recorder.names().intern(text))
     }
 
+    /// Until what this returns is dropped, samples are kept apart under `phase`, and judged by nobody.
+    pub fn apart(&self, phase: Phase) -> Apart<'_> {
+        let before = self.tags();
+        self.tags.set(TagSet { phase, ..before });
+        Apart { scope: self, before }
+    }
+
     /// Whether this is an iteration (and not setup, init, teardown or warm-up).
     pub fn is_main(&self) -> bool {
         self.tags().phase == Phase::Main
+    }
+}
+
+/// Samples are kept apart while this lives.
+#[derive(Debug)]
+pub struct Apart<'a> {
+    scope: &'a Scope,
+    before: TagSet,
+}
+
+impl Drop for Apart<'_> {
+    fn drop(&mut self) {
+        self.scope.tags.set(self.before);
     }
 }
 
@@ -441,5 +463,47 @@ impl Drop for Pending<'_> {
             self.at,
             waited.as_nanos() as u64,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::{Cell as Samples, Metric, Names, RecorderConfig, Registry, Unit};
+
+    #[derive(Debug)]
+    struct Quiet;
+
+    impl LogSink for Quiet {
+        fn line(&self, _: LogLine) {}
+    }
+
+    #[test]
+    fn a_metric_declared_in_milliseconds_is_held_in_nanoseconds() {
+        let mut registry = Registry::default();
+        let lag = Metric { name: "lag".into(), kind: Kind::Trend, unit: Unit::Nanoseconds };
+        let id = registry.insert(lag).unwrap();
+        registry.set_scale(id, 1e6);
+        let config = RecorderConfig {
+            registry: Arc::new(registry),
+            names: Names::default(),
+            windowed: Vec::new(),
+            max_series: 10,
+        };
+        let recorder = Rc::new(Recorder::new(config, 0, Instant::ZERO));
+        let config = ScopeConfig {
+            clock: Clock::real(),
+            recorder: recorder.clone(),
+            limits: Arc::default(),
+            ops: Arc::new([]),
+            metrics: Arc::new(FxHashMap::from_iter([("lag".to_owned(), (id, Kind::Trend))])),
+            log: Rc::new(Quiet),
+            trace: false,
+            seed: 0,
+        };
+        Scope::new(config, 1).metric("lag", 2.5).unwrap();
+        let snapshot = recorder.take(Instant::from_nanos(1));
+        let Samples::Trend(trend) = &snapshot.cells[0].2 else { panic!("no trend") };
+        assert_eq!((trend.min, trend.max), (2_500_000, 2_500_000));
     }
 }

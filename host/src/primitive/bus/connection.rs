@@ -1,44 +1,412 @@
 //! The bus of a run, and connections to it.
 
-use crate::metric::Names;
+use std::{
+    ffi::OsString,
+    fmt,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    Headers, Message,
+    address::{Address, Files},
+    delivery::{DeliveryReport, Ledger, SETTLE, Sent, Tracked},
+    embedded::{self, Embedded, Router},
+    inbox::{Inbox, Received},
+    nats::{self, ConnectionEvents, Nats, Servers},
+    replies::Reply,
+    server::ServerChild,
+    subject::{validate_headers, validate_pattern, validate_queue, validate_subject},
+};
+use crate::{
+    clock::{Clock, Instant},
+    metric::TagSet,
+    primitive::Failure,
+};
 
 /// The bus could not be reached or used.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BusError(pub String);
 
+/// What a bus is opened with.
+#[derive(Clone, Default)]
+pub struct OpenInput {
+    /// `embedded`, `nats://…`, `tls://…` or `nats-server`.
+    pub address: String,
+    /// The run's id: delivery headers, prefix of streams.
+    pub run: String,
+    /// Where `nats-server` is looked for: the environment's `PATH`.
+    pub search_path: Option<OsString>,
+}
+
 /// The bus of a run. Made once, shared by all shards; what it started ends when it is dropped.
-#[derive(Clone, Debug)]
-pub struct Source;
+#[derive(Clone)]
+pub struct Source(Arc<Shared>);
+
+impl fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Source({})", self.describe())
+    }
+}
+
+struct Shared {
+    kind: Kind,
+    connections: AtomicU32,
+    subscriptions: AtomicU64,
+    ledger: Arc<Ledger>,
+}
+
+enum Kind {
+    Embedded(Arc<Router>),
+    Nats { servers: Arc<Servers>, url: String, _child: Option<ServerChild> },
+}
 
 /// A connection of a shard or a VU. Stays on its thread; clones share it.
-#[derive(Clone, Debug)]
-pub struct Connection;
+#[derive(Clone)]
+pub struct Connection(Rc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    backend: Backend,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Connection")
+    }
+}
+
+enum Backend {
+    Embedded(Embedded),
+    Nats(Nats),
+}
+
+/// As part of what a message is sent, for the measurement of its delivery.
+pub(super) struct Sending<'a> {
+    pub(super) clock: Clock,
+    pub(super) origin: Instant,
+    pub(super) tags: &'a TagSet,
+}
+
+impl Sending<'_> {
+    /// The message is sent now.
+    pub(super) fn sent(&self) -> Sent {
+        Sent { at: self.clock.now(), origin: self.origin, tags: *self.tags }
+    }
+}
+
+/// How a subscription is measured: the run's clock and the subscriber's tags.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tracking {
+    pub(super) clock: Clock,
+    pub(super) tags: TagSet,
+}
+
+/// Closes a subscription's account when its last message has come.
+pub(super) struct Ended {
+    ledger: Arc<Ledger>,
+    id: u64,
+}
+
+impl Ended {
+    /// The run's account.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.ledger.end(self.id);
+    }
+}
+
+/// A live subscription; ends when it is dropped.
+pub struct Subscription {
+    pub(super) inbox: Arc<Inbox>,
+    _interest: Interest,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Subscription")
+    }
+}
+
+enum Interest {
+    Embedded { _interest: embedded::Interest, _ended: Option<Ended> },
+    Nats { _interest: nats::Interest },
+}
+
+impl Subscription {
+    /// The next message; `None` when the connection has ended. Cancelling it loses nothing.
+    pub async fn next(&self) -> Option<Message> {
+        self.take().await.map(|received| received.message)
+    }
+
+    /// Messages that found the queue full since the last call.
+    pub fn take_dropped(&self) -> u64 {
+        self.inbox.take_dropped()
+    }
+
+    pub(super) async fn take(&self) -> Option<Received> {
+        self.inbox.take().await
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // What comes while the subscription ends is counted as received, and kept for nobody.
+        drop(self.inbox.drain());
+    }
+}
 
 impl Source {
     /// Opens `embedded`, `nats://…`, `tls://…` or `nats-server`. `run` is the run's id (delivery
     /// headers, stream prefix).
     pub async fn open(address: &str, run: &str) -> Result<Self, BusError> {
-        let _ = (address, run, Names::default());
-        Ok(Self)
+        let (address, run) = (address.to_owned(), run.to_owned());
+        Self::open_with(OpenInput { address, run, ..OpenInput::default() }).await
     }
 
-    /// A URL for other processes (targets, services); `None` for the embedded bus.
+    /// Opens a bus with everything that can be said about it.
+    pub async fn open_with(input: OpenInput) -> Result<Self, BusError> {
+        Self::open_with_files(input, Files::default()).await
+    }
+
+    /// The same, with credentials and certificates (`NATS_CREDS`, `NATS_CA`, `NATS_CERT`, `NATS_KEY`);
+    /// what the URL names goes before.
+    pub async fn open_with_files(input: OpenInput, files: Files) -> Result<Self, BusError> {
+        let kind = match input.address.as_str() {
+            "embedded" => Kind::Embedded(Arc::default()),
+            "nats-server" => {
+                let child = ServerChild::start(input.search_path.as_deref()).await?;
+                let url = child.url().to_owned();
+                let servers = open_servers(&url, input.run, files).await?;
+                Kind::Nats { servers: Arc::new(servers), url, _child: Some(child) }
+            }
+            url => {
+                let url = url.to_owned();
+                let servers = open_servers(&url, input.run, files).await?;
+                Kind::Nats { servers: Arc::new(servers), url, _child: None }
+            }
+        };
+        Ok(Self(Arc::new(Shared {
+            kind,
+            connections: AtomicU32::new(0),
+            subscriptions: AtomicU64::new(0),
+            ledger: Arc::default(),
+        })))
+    }
+
+    /// A URL for other processes (targets, services); `None` for the embedded bus. It may hold a
+    /// password: hand it on, never print it.
     pub fn url(&self) -> Option<String> {
-        None
+        match &self.0.kind {
+            Kind::Embedded(_) => None,
+            Kind::Nats { url, .. } => Some(url.clone()),
+        }
+    }
+
+    /// The run's id; `None` for the embedded bus, which nobody else can reach.
+    pub fn run(&self) -> Option<&str> {
+        match &self.0.kind {
+            Kind::Embedded(_) => None,
+            Kind::Nats { servers, .. } => Some(servers.run()),
+        }
     }
 
     /// What the summary says of it: kind and version, never a password.
     pub fn describe(&self) -> String {
-        "embedded".to_owned()
+        match &self.0.kind {
+            Kind::Embedded(_) => "embedded".to_owned(),
+            Kind::Nats { servers, .. } => servers.describe(),
+        }
     }
 
     /// A connection for a shard (or a VU), on the calling thread's runtime.
     pub async fn connect(&self, name: &str) -> Result<Connection, BusError> {
-        let _ = name;
-        Ok(Connection)
+        let number = self.0.connections.fetch_add(1, Ordering::Relaxed);
+        let backend = match &self.0.kind {
+            Kind::Embedded(router) => Backend::Embedded(Embedded::connect(router, number)),
+            Kind::Nats { servers, .. } => {
+                Backend::Nats(servers.connect(name, number, &self.0.ledger).await?)
+            }
+        };
+        Ok(Connection(Rc::new(Inner { shared: self.0.clone(), backend })))
     }
 
-    /// Removes what the run created on the bus (streams) and stops a child.
-    pub async fn close(&self) {}
+    /// What happened to connections since the last call: the run asks each second.
+    pub fn take_events(&self) -> ConnectionEvents {
+        match &self.0.kind {
+            Kind::Embedded(_) => ConnectionEvents::default(),
+            Kind::Nats { servers, .. } => servers.take_events(),
+        }
+    }
+
+    /// What of delivery is known only at the end of the run. Call it when no VU sends any more, while
+    /// the shards' runtimes still run and before [`Source::close`]: it waits up to [`SETTLE`] for
+    /// what is on its way, and takes subscriptions that still live as ended.
+    pub async fn delivery_report(&self) -> DeliveryReport {
+        let ledger = &self.0.ledger;
+        let settling = async {
+            while ledger.outstanding() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(SETTLE, settling).await;
+        ledger.report()
+    }
+
+    /// Removes what the run created on the bus (streams). A child stops when the last clone of this
+    /// is dropped, and with it every connection.
+    pub async fn close(&self) {
+        let Kind::Nats { servers, .. } = &self.0.kind else { return };
+        let streams = servers.take_streams();
+        if streams.is_empty() {
+            return;
+        }
+        let removing = async {
+            let connection = servers.connect("wavetank close", u32::MAX, &self.0.ledger).await?;
+            for stream in streams {
+                // A server that is gone or has lost the stream has nothing to remove.
+                let _ = connection.delete_stream(&stream).await;
+            }
+            Ok::<_, BusError>(())
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(10), removing).await;
+    }
+}
+
+async fn open_servers(url: &str, run: String, more: Files) -> Result<Servers, BusError> {
+    let address = Address::parse(url)?;
+    let files = Files {
+        credentials: address.files.credentials.clone().or(more.credentials),
+        authority: address.files.authority.clone().or(more.authority),
+        certificate: address.files.certificate.clone().or(more.certificate),
+        key: address.files.key.clone().or(more.key),
+    };
+    Servers::open(address, files, run).await
+}
+
+impl Connection {
+    /// Publishes without measuring: for services in the runner and `wavetank serve`.
+    pub async fn publish_raw(
+        &self,
+        subject: &str,
+        payload: bytes::Bytes,
+        headers: Headers,
+        reply_to: Option<&str>,
+    ) -> Result<(), Failure> {
+        let refused = |misuse: crate::primitive::Misuse| Failure::new("refused", misuse.0);
+        validate_subject(subject).map_err(refused)?;
+        validate_headers(&headers).map_err(refused)?;
+        if let Some(reply_to) = reply_to {
+            validate_subject(reply_to).map_err(refused)?;
+        }
+        let message = Message {
+            subject: subject.to_owned(),
+            payload,
+            headers,
+            reply_to: reply_to.map(str::to_owned),
+            acknowledge: None,
+        };
+        self.publish(message, None).await
+    }
+
+    /// Subscribes without measuring: for services in the runner and `wavetank serve`. `capacity` is
+    /// the number of messages that may wait.
+    pub async fn subscribe_raw(
+        &self,
+        pattern: &str,
+        queue: Option<&str>,
+        capacity: usize,
+    ) -> Result<Subscription, Failure> {
+        let refused = |misuse: crate::primitive::Misuse| Failure::new("refused", misuse.0);
+        validate_pattern(pattern).map_err(refused)?;
+        queue.map_or(Ok(()), validate_queue).map_err(refused)?;
+        self.subscribe(pattern, queue, capacity, None).await
+    }
+
+    /// Publishes a message that has been checked.
+    pub(super) async fn publish(
+        &self,
+        message: Message,
+        sending: Option<&Sending<'_>>,
+    ) -> Result<(), Failure> {
+        match &self.0.backend {
+            Backend::Embedded(embedded) => embedded.publish(message, sending).map(drop),
+            Backend::Nats(nats) => nats.publish(message, sending).await,
+        }
+    }
+
+    /// Sends a request that has been checked and waits for its reply, for ever.
+    pub(super) async fn request(
+        &self,
+        message: Message,
+        sending: Option<&Sending<'_>>,
+    ) -> Result<Message, Failure> {
+        let ticket = match &self.0.backend {
+            Backend::Embedded(embedded) => embedded.request(message, sending)?,
+            Backend::Nats(nats) => nats.request(message, sending).await?,
+        };
+        match ticket.await {
+            Reply::Message(message) => Ok(message),
+            Reply::NoResponders => {
+                Err(Failure::new("no_responders", "nobody subscribes to the subject"))
+            }
+        }
+    }
+
+    /// Subscribes with a pattern that has been checked; live when it returns.
+    pub(super) async fn subscribe(
+        &self,
+        pattern: &str,
+        queue: Option<&str>,
+        capacity: usize,
+        tracking: Option<Tracking>,
+    ) -> Result<Subscription, Failure> {
+        let shared = &self.0.shared;
+        let id = shared.subscriptions.fetch_add(1, Ordering::Relaxed);
+        let inbox = Arc::new(Inbox::new(capacity));
+        let tracked = tracking.map(|tracking| {
+            let tracked = Tracked::new(tracking.tags, queue.is_some());
+            shared.ledger.begin(id, tracked.clone());
+            (tracking, tracked, id, Ended { ledger: shared.ledger.clone(), id })
+        });
+        let interest = match &self.0.backend {
+            Backend::Embedded(embedded) => {
+                let (tracked, ended) =
+                    tracked.map(|(_, tracked, _, ended)| (tracked, ended)).unzip();
+                let interest = embedded.subscribe(pattern, queue, inbox.clone(), tracked);
+                Interest::Embedded { _interest: interest, _ended: ended }
+            }
+            Backend::Nats(nats) => {
+                let interest = nats.subscribe(pattern, queue, inbox.clone(), tracked).await?;
+                Interest::Nats { _interest: interest }
+            }
+        };
+        Ok(Subscription { inbox, _interest: interest })
+    }
+
+    /// Waits until the bus has everything that was published.
+    pub(super) async fn flush(&self) -> Result<(), Failure> {
+        match &self.0.backend {
+            Backend::Embedded(_) => Ok(()),
+            Backend::Nats(nats) => nats.round_trip().await,
+        }
+    }
+
+    /// The backend that has JetStream.
+    pub(super) fn nats(&self) -> Option<&Nats> {
+        match &self.0.backend {
+            Backend::Embedded(_) => None,
+            Backend::Nats(nats) => Some(nats),
+        }
+    }
 }

@@ -1,0 +1,634 @@
+//! The bus as NATS servers: core NATS through async-nats, the only file that names it.
+//!
+//! Requests share one subscription of their connection and find their slot by number
+//! ([`super::replies`]); async-nats' own multiplexer keeps an entry for ever for each request that is
+//! given up, which a load test does a million times. Each subscription has a small task that moves
+//! messages to its queue as they come, stamps them, and counts what does not fit; so the arrival
+//! is the bus's time even when the VU is busy.
+//!
+//! Nothing here waits for ever: while the connection is down an operation fails with `disconnected`,
+//! and its caller bounds every wait.
+
+use std::{
+    cell::Cell,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderName, HeaderValue,
+    PublishErrorKind, StatusCode, Subject, Subscriber, client::traits::Publisher,
+    connection::State, message::OutboundMessage,
+};
+use futures_util::StreamExt;
+use tokio::sync::Notify;
+
+use super::{
+    Message,
+    address::{Address, Files, Login},
+    connection::{BusError, Ended, Sending, Tracking},
+    delivery::{Arrival, Ledger, SETTLE, Sender, Stamp, Tracked},
+    inbox::{Inbox, Put, Received},
+    replies::{Replies, Reply, Ticket},
+    subject::{SEQUENCE_HEADER, shown},
+    table::{Reader, Table},
+};
+use crate::primitive::Failure;
+
+/// How long a server may take to answer the first connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a round trip may take before it is believed that the server does not permit it.
+const ROUND_TRIP: Duration = Duration::from_secs(2);
+
+/// Messages that async-nats may hold for one subscription before its task takes them.
+const CLIENT_QUEUE: usize = 65_536;
+
+/// The servers of a run, and what its connections know together.
+pub struct Servers {
+    address: Address,
+    files: Files,
+    run: String,
+    /// Kind and version of the server, as it said on the first connection.
+    version: String,
+    /// Subscriptions whose delivery is measured.
+    tracked: Arc<Table<Arc<Tracked>>>,
+    events: Arc<Events>,
+    /// JetStream streams that the run has created.
+    streams: Mutex<Vec<String>>,
+}
+
+/// What happened to connections since it was last asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionEvents {
+    /// Connections established again (`bus_reconnects`).
+    pub reconnects: u64,
+    /// Connections lost.
+    pub disconnects: u64,
+    /// Messages that the client library had no room for (`bus_slow_consumer_drops`); the host's own
+    /// queues count theirs with their VU.
+    pub slow_consumer_drops: u64,
+    /// What servers complained of, each once.
+    pub notes: Vec<String>,
+}
+
+/// Counters that connections' tasks write and the run reads.
+#[derive(Debug, Default)]
+pub struct Events {
+    reconnects: AtomicU64,
+    disconnects: AtomicU64,
+    slow: AtomicU64,
+    denied: AtomicBool,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Events {
+    /// At most this many different complaints are kept between two askings.
+    const NOTES: usize = 32;
+
+    fn take(&self) -> ConnectionEvents {
+        ConnectionEvents {
+            reconnects: self.reconnects.swap(0, Ordering::Relaxed),
+            disconnects: self.disconnects.swap(0, Ordering::Relaxed),
+            slow_consumer_drops: self.slow.swap(0, Ordering::Relaxed),
+            notes: std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// A connection has ended for good.
+    fn ended(&self) {
+        self.disconnects.fetch_add(1, Ordering::Relaxed);
+        self.keep("a connection to the bus ended for good: something on it cannot be read".into());
+    }
+
+    fn keep(&self, note: String) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.len() < Self::NOTES && !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    fn note(&self, first: &AtomicBool, event: Event) {
+        match event {
+            Event::Connected if !first.swap(false, Ordering::Relaxed) => {
+                self.reconnects.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Disconnected => drop(self.disconnects.fetch_add(1, Ordering::Relaxed)),
+            Event::SlowConsumer(_) => drop(self.slow.fetch_add(1, Ordering::Relaxed)),
+            Event::ServerError(error) => {
+                let text = shown(&error.to_string());
+                if text.to_lowercase().contains("permissions violation") {
+                    self.denied.store(true, Ordering::Relaxed);
+                }
+                self.keep(format!("the bus says: {text}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Servers {
+    /// Connects once, to learn that the bus is there and what it is.
+    pub async fn open(address: Address, files: Files, run: String) -> Result<Self, BusError> {
+        let mut servers = Self {
+            address,
+            files,
+            run,
+            version: String::new(),
+            tracked: Arc::default(),
+            events: Arc::default(),
+            streams: Mutex::default(),
+        };
+        let client = servers.client("wavetank").await?;
+        let info = client.server_info();
+        servers.version = format!("nats-server {}", shown(&info.version));
+        servers.events.take();
+        Ok(servers)
+    }
+
+    /// Kind, version and place.
+    pub fn describe(&self) -> String {
+        format!("{} at {}", self.version, self.address.shown())
+    }
+
+    /// What happened to connections since the last call.
+    pub fn take_events(&self) -> ConnectionEvents {
+        self.events.take()
+    }
+
+    /// The run's id.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Vec<String>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the run has created this stream.
+    pub fn has_stream(&self, name: &str) -> bool {
+        self.streams().iter().any(|stream| stream == name)
+    }
+
+    /// The run creates this stream.
+    pub fn note_stream(&self, name: &str) {
+        self.streams().push(name.to_owned());
+    }
+
+    /// The run could not create this stream.
+    pub fn forget_stream(&self, name: &str) {
+        self.streams().retain(|stream| stream != name);
+    }
+
+    /// The streams that the run has created, for their removal.
+    pub fn take_streams(&self) -> Vec<String> {
+        let mut streams = std::mem::take(&mut *self.streams());
+        streams.sort_unstable();
+        streams.dedup();
+        streams
+    }
+
+    async fn client(&self, name: &str) -> Result<Client, BusError> {
+        let (events, first) = (self.events.clone(), Arc::new(AtomicBool::new(true)));
+        let mut options = ConnectOptions::new()
+            .name(shown(name))
+            .connection_timeout(CONNECT_TIMEOUT)
+            .request_timeout(None)
+            .subscription_capacity(CLIENT_QUEUE)
+            .ping_interval(Duration::from_secs(10))
+            .max_reconnects(None)
+            .require_tls(self.address.tls)
+            .reconnect_delay_callback(|attempts| {
+                let exponent = u32::try_from(attempts.min(7)).unwrap_or(7);
+                Duration::from_millis(10 << exponent).min(Duration::from_secs(1))
+            })
+            .event_callback(move |event| {
+                events.note(&first, event);
+                std::future::ready(())
+            });
+        options = match &self.address.login {
+            Login::None => options,
+            Login::Password(user, password) => {
+                options.user_and_password(user.clone(), password.clone())
+            }
+            Login::Token(token) => options.token(token.clone()),
+        };
+        if let Some(path) = &self.files.credentials {
+            let unreadable = |error| {
+                let path = path.display();
+                BusError(format!("the credentials file `{path}` cannot be used: {error}"))
+            };
+            options = options.credentials_file(path).await.map_err(unreadable)?;
+        }
+        if let Some(path) = &self.files.authority {
+            options = options.add_root_certificates(path.clone());
+        }
+        if let (Some(certificate), Some(key)) = (&self.files.certificate, &self.files.key) {
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+        let scheme = if self.address.tls { "tls" } else { "nats" };
+        let urls: Vec<_> =
+            self.address.servers.iter().map(|server| format!("{scheme}://{server}")).collect();
+        let connecting = tokio::time::timeout(2 * CONNECT_TIMEOUT, options.connect(urls));
+        match connecting.await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(error)) => Err(self.unreachable(error.kind(), &chain(&error))),
+            Err(_) => Err(self.unreachable(ConnectErrorKind::TimedOut, "no answer")),
+        }
+    }
+
+    fn unreachable(&self, kind: ConnectErrorKind, why: &str) -> BusError {
+        let place = self.address.shown();
+        let next = match kind {
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                "give user and password in the URL (nats://user:password@host:port) or a credentials \
+                 file (?creds=FILE)"
+            }
+            // A certificate that is not trusted comes as an I/O error.
+            kind if kind == ConnectErrorKind::Tls || why.contains("certificate") => {
+                "use tls://, and name the authority of its certificate with ?ca=FILE"
+            }
+            _ => {
+                "is a server running there? `--bus nats-server` starts one, `--bus embedded` needs none"
+            }
+        };
+        BusError(format!("cannot connect to the bus at {place}: {}: {next}", shown(why)))
+    }
+
+    /// A connection of the calling thread, on its runtime.
+    pub async fn connect(
+        self: &Arc<Self>,
+        name: &str,
+        number: u32,
+        ledger: &Ledger,
+    ) -> Result<Nats, BusError> {
+        let client = self.client(name).await?;
+        let inbox = client.new_inbox();
+        let subscriber = client
+            .subscribe(format!("{inbox}.*"))
+            .await
+            .map_err(|error| BusError(format!("the bus refused a subscription: {error}")))?;
+        let replies = Arc::new(Replies::default());
+        let events = self.events.clone();
+        tokio::spawn(answer(subscriber, inbox.len() + 1, Arc::downgrade(&replies), events));
+        Ok(Nats {
+            servers: self.clone(),
+            client,
+            inbox,
+            replies,
+            number,
+            reader: Reader::new(self.tracked.clone()),
+            sender: ledger.sender(number),
+            round_trips: Cell::new(true),
+        })
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Gives replies to the requests that wait for them, until the connection is gone.
+async fn answer(
+    mut subscriber: Subscriber,
+    prefix: usize,
+    replies: Weak<Replies>,
+    events: Arc<Events>,
+) {
+    while let Some(message) = subscriber.next().await {
+        let Some(replies) = replies.upgrade() else { return };
+        let token = message.subject.get(prefix..).unwrap_or_default().to_owned();
+        let reply = if message.status == Some(StatusCode::NO_RESPONDERS) {
+            Reply::NoResponders
+        } else {
+            Reply::Message(received(message).0)
+        };
+        if let Some(waker) = replies.deliver(&token, reply) {
+            waker.wake();
+        }
+    }
+    if replies.strong_count() > 0 {
+        // The client library ended with the connection still wanted: it met something in the
+        // stream that it cannot read, such as a header with a bare carriage return.
+        events.ended();
+    }
+}
+
+/// A connection to the servers; stays on its thread.
+pub struct Nats {
+    servers: Arc<Servers>,
+    client: Client,
+    /// What the subjects of this connection's replies begin with.
+    inbox: String,
+    replies: Arc<Replies>,
+    number: u32,
+    reader: Reader<Arc<Tracked>>,
+    sender: Arc<Sender>,
+    /// The server lets this connection publish to its own inbox.
+    round_trips: Cell<bool>,
+}
+
+/// Where a tracked subscription is listed: the table, its pattern, its number there.
+type Listed = (Arc<Table<Arc<Tracked>>>, String, u64);
+
+/// A live subscription; its task ends when this is dropped, after what is on its way has come.
+#[derive(Debug)]
+pub struct Interest {
+    ending: Arc<Notify>,
+    tracked: Option<Listed>,
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        if let Some((table, pattern, id)) = self.tracked.take() {
+            table.remove(&pattern, id);
+        }
+        self.ending.notify_one();
+    }
+}
+
+/// What measures a subscription's deliveries, with its number in the run.
+pub type Measuring = (Tracking, Arc<Tracked>, u64, Ended);
+
+/// Deliveries that a publication promises; taken back unless the message was handed over.
+struct Promised(Vec<Arc<Tracked>>);
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|tracked| tracked.expect_no_more());
+    }
+}
+
+impl Nats {
+    /// The servers and what their connections know together.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// A subject that nobody else has.
+    pub fn new_inbox(&self) -> String {
+        self.client.new_inbox()
+    }
+
+    fn connected(&self) -> Result<(), Failure> {
+        if self.client.connection_state() == State::Connected {
+            return Ok(());
+        }
+        Err(Failure::new("disconnected", "the connection to the bus is down"))
+    }
+
+    /// Publishes; returns when the connection has taken the message.
+    pub async fn publish(
+        &self,
+        message: Message,
+        sending: Option<&Sending<'_>>,
+    ) -> Result<(), Failure> {
+        self.connected()?;
+        let mut headers = headers(message.headers)?;
+        let mut promised = Promised(Vec::new());
+        if let Some(sending) = sending
+            && !self.reader.table().is_empty()
+        {
+            self.number(&message.subject, &mut headers, sending, &mut promised)?;
+        }
+        let outbound = OutboundMessage {
+            subject: Subject::from(message.subject),
+            reply: message.reply_to.map(Subject::from),
+            payload: message.payload,
+            headers,
+        };
+        self.client.publish_message(outbound).await.map_err(|error| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => Failure::new(
+                "payload_too_large",
+                format!("the server refuses it: {}", chain(&error)),
+            ),
+            PublishErrorKind::InvalidSubject => {
+                Failure::new("refused", "the client library refuses the subject")
+            }
+            PublishErrorKind::Send => {
+                Failure::new("disconnected", "the connection to the bus has ended")
+            }
+        })?;
+        promised.0.clear();
+        Ok(())
+    }
+
+    /// Numbers a message that subscriptions of this run will receive.
+    fn number(
+        &self,
+        subject: &str,
+        headers: &mut Option<HeaderMap>,
+        sending: &Sending<'_>,
+        promised: &mut Promised,
+    ) -> Result<(), Failure> {
+        let route = self.reader.route(subject);
+        if route.is_empty() {
+            return Ok(());
+        }
+        for tracked in &route.all {
+            tracked.expect();
+            promised.0.push(tracked.clone());
+        }
+        let sequence = self.sender.number(subject, sending.sent());
+        let value = format!("{},{},{sequence}", self.servers.run, self.number);
+        let value = value
+            .parse::<HeaderValue>()
+            .map_err(|_| Failure::new("refused", "the run's id cannot stand in a header"))?;
+        headers.get_or_insert_default().insert(SEQUENCE_HEADER, value);
+        Ok(())
+    }
+
+    /// Sends a request; the ticket is the future of its reply.
+    pub async fn request(
+        &self,
+        mut message: Message,
+        sending: Option<&Sending<'_>>,
+    ) -> Result<Ticket, Failure> {
+        let ticket = self.replies.open();
+        message.reply_to = Some(format!("{}.{}", self.inbox, ticket.token()));
+        self.publish(message, sending).await?;
+        Ok(ticket)
+    }
+
+    /// Subscribes; the server has the subscription when this returns.
+    pub async fn subscribe(
+        &self,
+        pattern: &str,
+        queue: Option<&str>,
+        inbox: Arc<Inbox>,
+        tracking: Option<Measuring>,
+    ) -> Result<Interest, Failure> {
+        self.connected()?;
+        let made = match queue {
+            Some(queue) => self.client.queue_subscribe(pattern.to_owned(), queue.to_owned()).await,
+            None => self.client.subscribe(pattern.to_owned()).await,
+        };
+        let subscriber = made.map_err(|error| Failure::new("refused", chain(&error)))?;
+        self.round_trip().await?;
+        let ending = Arc::new(Notify::new());
+        let mut task = Intake {
+            subscriber,
+            inbox,
+            ending: ending.clone(),
+            tracking: None,
+            run: self.servers.run.clone(),
+        };
+        let mut interest = Interest { ending, tracked: None };
+        if let Some((tracking, tracked, id, ended)) = tracking {
+            let table = self.reader.table().clone();
+            table.insert(pattern, queue, id, tracked.clone());
+            interest.tracked = Some((table, pattern.to_owned(), id));
+            task.tracking = Some((tracking, tracked, ended));
+        }
+        tokio::spawn(task.run());
+        Ok(interest)
+    }
+
+    /// Waits until the server has handled everything that this connection sent.
+    pub async fn round_trip(&self) -> Result<(), Failure> {
+        self.connected()?;
+        if !self.round_trips.get() {
+            return self.written().await;
+        }
+        let ticket = self.replies.open();
+        let subject = format!("{}.{}", self.inbox, ticket.token());
+        self.publish(Message { subject, ..Message::default() }, None).await?;
+        match tokio::time::timeout(ROUND_TRIP, ticket).await {
+            Ok(_) => Ok(()),
+            Err(_) if self.servers.events.denied.load(Ordering::Relaxed) => {
+                self.round_trips.set(false);
+                self.written().await
+            }
+            Err(_) => Err(Failure::new("timeout", format!("no answer within {ROUND_TRIP:?}"))),
+        }
+    }
+
+    /// The next best thing where the server does not permit a round trip.
+    async fn written(&self) -> Result<(), Failure> {
+        self.client.flush().await.map_err(|error| Failure::new("disconnected", chain(&error)))
+    }
+}
+
+/// The task of a subscription.
+struct Intake {
+    subscriber: Subscriber,
+    inbox: Arc<Inbox>,
+    ending: Arc<Notify>,
+    tracking: Option<(Tracking, Arc<Tracked>, Ended)>,
+    run: String,
+}
+
+impl Intake {
+    async fn run(mut self) {
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = self.ending.notified() => break,
+                message = self.subscriber.next() => message,
+            };
+            let Some(message) = message else {
+                if let Some(waker) = self.inbox.close() {
+                    waker.wake();
+                }
+                return;
+            };
+            if let Put::Kept(Some(waker)) = self.inbox.put(self.note(message)) {
+                waker.wake();
+            }
+        }
+        self.settle().await;
+    }
+
+    /// Counts what was on its way when the subscription ended.
+    async fn settle(&mut self) {
+        let settling = async {
+            while self.tracking.as_ref().is_some_and(|(_, tracked, _)| tracked.outstanding() > 0) {
+                let Some(message) = self.subscriber.next().await else { return };
+                self.note(message);
+            }
+        };
+        let _ = tokio::time::timeout(SETTLE, settling).await;
+    }
+
+    /// Takes the host's header out and notes the delivery.
+    fn note(&self, message: async_nats::Message) -> Received {
+        let (message, sequence) = received(message);
+        let Some((tracking, tracked, ended)) = &self.tracking else {
+            return Received::plain(message);
+        };
+        let arrival =
+            sequence.and_then(|sequence| self.arrival(&message, &sequence, tracked, ended));
+        Received { at: arrival.map(|_| tracking.clock.now()), arrival, ..Received::plain(message) }
+    }
+
+    fn arrival(
+        &self,
+        message: &Message,
+        sequence: &str,
+        tracked: &Tracked,
+        ended: &Ended,
+    ) -> Option<Arrival> {
+        let numbers = sequence.strip_prefix(&self.run)?.strip_prefix(',')?;
+        let (sender, sequence) = numbers.split_once(',')?;
+        let stamp = Stamp { sender: sender.parse().ok()?, sequence: sequence.parse().ok()? };
+        let departure = ended.ledger().find(&message.subject, stamp)?;
+        Some(tracked.arrive(stamp, departure))
+    }
+}
+
+/// A message as the house knows it, and the host's own header apart.
+fn received(message: async_nats::Message) -> (Message, Option<String>) {
+    let mut sequence = None;
+    let mut headers = Vec::new();
+    if let Some(status) = message.status {
+        headers.push(("Status".to_owned(), status.as_u16().to_string()));
+    }
+    for (name, values) in message.headers.iter().flat_map(HeaderMap::iter) {
+        for value in values {
+            if AsRef::<str>::as_ref(name).eq_ignore_ascii_case(SEQUENCE_HEADER) {
+                sequence = Some(value.as_str().to_owned());
+            } else {
+                headers.push((name.to_string(), value.as_str().to_owned()));
+            }
+        }
+    }
+    let message = Message {
+        subject: message.subject.into_string(),
+        payload: message.payload,
+        headers,
+        reply_to: message.reply.map(Subject::into_string),
+        acknowledge: None,
+    };
+    (message, sequence)
+}
+
+fn headers(headers: super::Headers) -> Result<Option<HeaderMap>, Failure> {
+    if headers.is_empty() {
+        return Ok(None);
+    }
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        // Both were checked before; what the library still refuses must not panic.
+        let name: HeaderName = name.parse().map_err(|_| refused_header(&name))?;
+        let value: HeaderValue = value.parse().map_err(|_| refused_header(&value))?;
+        map.append(name, value);
+    }
+    Ok(Some(map))
+}
+
+fn refused_header(text: &str) -> Failure {
+    Failure::new("refused", format!("the client library refuses the header text `{}`", shown(text)))
+}

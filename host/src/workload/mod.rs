@@ -7,7 +7,13 @@
 pub mod component;
 pub mod script;
 
-use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -61,6 +67,11 @@ pub struct LoadInput {
     pub secrets: BTreeMap<String, String>,
     /// Limits for loading and running.
     pub limits: Arc<Limits>,
+    /// Folder in which compiled components are kept; made, private, by whoever uses it first. None:
+    /// compile each time.
+    pub cache: Option<PathBuf>,
+    /// What a component may use of the bus and the database. Scripts are trusted.
+    pub grants: Arc<component::Grants>,
 }
 
 /// A workload could not be loaded.
@@ -216,6 +227,14 @@ impl Program {
         match self {
             Self::Script(program) => program.describe(),
             Self::Component(program) => program.describe(),
+        }
+    }
+
+    /// What is wrong with it, found without running it; for `check`, and before a run.
+    pub fn findings(&self) -> &[Diagnostic] {
+        match self {
+            Self::Script(program) => program.findings(),
+            Self::Component(_) => &[],
         }
     }
 

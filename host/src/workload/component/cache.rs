@@ -1,0 +1,233 @@
+//! Compiled components, kept between runs.
+//!
+//! Compiled code is believed without a check by whoever deserialises it, so an entry is believed only
+//! if this installation made it: the folder is private (0700) and opened without following links, the
+//! key lies in it (0600), an entry is read once, and its keyed hash (BLAKE3, over name and bytes) must
+//! fit; those very bytes are then deserialised. Anything odd means: compile again. The cache never
+//! makes a run fail.
+//!
+//! Entry: 32 bytes of hash, then what wasmtime serialised. Name: sha256 of the component, and the hash
+//! of what wasmtime's output depends on.
+
+use std::{
+    fs::File,
+    hash::{Hash, Hasher},
+    io::{Read, Write},
+    os::fd::OwnedFd,
+    path::Path,
+};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use wasmtime::{Engine, component::Component};
+
+/// Most bytes of an entry: compiled code is larger than its source, but not without bound.
+const ENTRY_BYTES: u64 = 1 << 30;
+
+const KEY_NAME: &str = "key";
+const HASH_BYTES: usize = 32;
+
+/// The cache of one folder.
+#[derive(Debug)]
+pub(super) struct Cache {
+    folder: OwnedFd,
+    key: [u8; HASH_BYTES],
+}
+
+impl Cache {
+    /// Opens, or makes, a private folder and its key. `None` if it is not private or cannot be used.
+    pub(super) fn open(path: &Path) -> Option<Self> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).ok()?;
+        }
+        // That it exists already is as good; what it is, is checked on the opened folder.
+        let _ = rustix::fs::mkdir(path, Mode::RWXU);
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let folder = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+        is_private(&folder)?;
+        let key = read_key(&folder).or_else(|| make_key(&folder))?;
+        Some(Self { folder, key })
+    }
+
+    /// The compiled component, if there is an entry that this installation made.
+    pub(super) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let name = name(engine, digest);
+        let bytes = read(&self.folder, &name, ENTRY_BYTES)?;
+        let (hash, compiled) = bytes.split_first_chunk::<HASH_BYTES>()?;
+        // `blake3::Hash` compares in constant time.
+        if blake3::Hash::from_bytes(*hash) != self.hash(&name, compiled) {
+            return None;
+        }
+        deserialise(engine, compiled)
+    }
+
+    /// Keeps a compiled component; a failure is nobody's concern.
+    pub(super) fn store(&self, engine: &Engine, digest: &str, component: &Component) -> Option<()> {
+        let compiled = component.serialize().ok()?;
+        let name = name(engine, digest);
+        let hash = self.hash(&name, &compiled);
+        write(&self.folder, &name, &[hash.as_bytes(), &compiled])
+    }
+
+    fn hash(&self, name: &str, compiled: &[u8]) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+        hasher.update(compiled);
+        hasher.finalize()
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "compiled code can only be believed, and it was checked whose it is"
+)]
+fn deserialise(engine: &Engine, compiled: &[u8]) -> Option<Component> {
+    // SAFETY: the bytes bear a keyed hash under a key that only this user can read, so they are what
+    // `Component::serialize` returned to this installation; wasmtime itself refuses another version
+    // or configuration. They are in memory and cannot change under its hands.
+    unsafe { Component::deserialize(engine, compiled) }.ok()
+}
+
+fn name(engine: &Engine, digest: &str) -> String {
+    let mut hasher = Stable(blake3::Hasher::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{digest}-{}", &hasher.0.finalize().to_hex()[..16])
+}
+
+/// A hasher that gives the same result in every process.
+struct Stable(blake3::Hasher);
+
+impl Hasher for Stable {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.0.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(first)
+    }
+}
+
+/// Ours, and nobody else's to read or write.
+fn is_private(file: &OwnedFd) -> Option<()> {
+    let status = rustix::fs::fstat(file).ok()?;
+    let ours = status.st_uid == rustix::process::geteuid().as_raw();
+    let others = Mode::from_raw_mode(status.st_mode).intersects(Mode::RWXG | Mode::RWXO);
+    (ours && !others).then_some(())
+}
+
+fn read(folder: &OwnedFd, name: &str, limit: u64) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = rustix::fs::openat(folder, name, flags, Mode::empty()).ok()?;
+    is_private(&opened)?;
+    let file = File::from(opened);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Writes a file beside its name, then moves it there: a reader sees all of it or nothing.
+fn write(folder: &OwnedFd, name: &str, parts: &[&[u8]]) -> Option<()> {
+    let mut salt = [0; 8];
+    File::open("/dev/urandom").ok()?.read_exact(&mut salt).ok()?;
+    let beside = format!("{name}.{:016x}", u64::from_le_bytes(salt));
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened =
+        rustix::fs::openat(folder, beside.as_str(), flags, Mode::RUSR | Mode::WUSR).ok()?;
+    let mut file = File::from(opened);
+    let written = parts.iter().try_for_each(|part| file.write_all(part)).is_ok();
+    let moved = written && rustix::fs::renameat(folder, beside.as_str(), folder, name).is_ok();
+    if !moved {
+        let _ = rustix::fs::unlinkat(folder, beside.as_str(), AtFlags::empty());
+    }
+    moved.then_some(())
+}
+
+fn read_key(folder: &OwnedFd) -> Option<[u8; HASH_BYTES]> {
+    read(folder, KEY_NAME, HASH_BYTES as u64 + 1)?.try_into().ok()
+}
+
+fn make_key(folder: &OwnedFd) -> Option<[u8; HASH_BYTES]> {
+    let mut key = [0; HASH_BYTES];
+    File::open("/dev/urandom").ok()?.read_exact(&mut key).ok()?;
+    write(folder, KEY_NAME, &[&key])?;
+    // Another process may have made one at the same moment: the one that lies there counts.
+    read_key(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn entry(folder: &Path) -> std::path::PathBuf {
+        std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.file_name().unwrap() != KEY_NAME)
+            .unwrap()
+    }
+
+    #[test]
+    fn an_entry_is_believed_only_untouched_and_in_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        let engine = Engine::default();
+        let component = Component::new(&engine, COMPONENT).unwrap();
+        let cache = Cache::open(&path).unwrap();
+        assert!(cache.load(&engine, "aa").is_none());
+        cache.store(&engine, "aa", &component).unwrap();
+        assert!(cache.load(&engine, "aa").is_some());
+        // The same installation, opened again.
+        assert!(Cache::open(&path).unwrap().load(&engine, "aa").is_some());
+        // An entry under another component's name.
+        let real = entry(&path);
+        let other = path.join(real.file_name().unwrap().to_str().unwrap().replacen("aa", "bb", 1));
+        std::fs::copy(&real, &other).unwrap();
+        assert!(cache.load(&engine, "bb").is_none());
+        std::fs::remove_file(other).unwrap();
+        // One bit of the code.
+        let mut bytes = std::fs::read(&real).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&real, &bytes).unwrap();
+        assert!(cache.load(&engine, "aa").is_none());
+        bytes[last] ^= 1;
+        std::fs::write(&real, &bytes).unwrap();
+        assert!(cache.load(&engine, "aa").is_some());
+        // Another installation's key.
+        std::fs::write(path.join(KEY_NAME), [7; HASH_BYTES]).unwrap();
+        assert!(Cache::open(&path).unwrap().load(&engine, "aa").is_none());
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_and_links_are_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = directory.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(Cache::open(&open).is_none());
+        let real = directory.path().join("real");
+        assert!(Cache::open(&real).is_some());
+        let link = directory.path().join("link");
+        symlink(&real, &link).unwrap();
+        assert!(Cache::open(&link).is_none());
+        // An entry that is a link to a file elsewhere.
+        let engine = Engine::default();
+        let component = Component::new(&engine, COMPONENT).unwrap();
+        let cache = Cache::open(&real).unwrap();
+        cache.store(&engine, "aa", &component).unwrap();
+        let entry = entry(&real);
+        let moved = directory.path().join("moved");
+        std::fs::rename(&entry, &moved).unwrap();
+        symlink(&moved, &entry).unwrap();
+        assert!(cache.load(&engine, "aa").is_none());
+    }
+}

@@ -1,0 +1,124 @@
+//! What a component may use. Checked in the host functions, before a primitive is called.
+//!
+//! Run by hand, a component gets the embedded bus and database freely; any other, and every suite,
+//! gives out patterns. A requested subject must be *contained* in a granted pattern, so that a
+//! wildcard cannot reach further than its grant. Inboxes, `$…` (the server's own subjects) and
+//! `_wavetank.…` (over which services hand in what they measured) are never raw: replies are handed back by the host, JetStream goes through its typed calls.
+
+use crate::primitive::{Misuse, bus};
+
+/// What may be done with the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DatabaseGrant {
+    /// Nothing.
+    None,
+    /// Queries.
+    Read,
+    /// Everything that the database's own guards let through.
+    #[default]
+    Write,
+}
+
+/// What a component may use of the bus and the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grants {
+    /// Patterns that may be published to.
+    pub publish: Vec<String>,
+    /// Patterns that may be sent requests.
+    pub request: Vec<String>,
+    /// Patterns that may be subscribed to.
+    pub subscribe: Vec<String>,
+    /// The database.
+    pub database: DatabaseGrant,
+}
+
+impl Default for Grants {
+    /// Everything: what a component gets on the embedded bus and database.
+    fn default() -> Self {
+        Self::bus(">", DatabaseGrant::Write)
+    }
+}
+
+impl Grants {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        publish: Vec::new(),
+        request: Vec::new(),
+        subscribe: Vec::new(),
+        database: DatabaseGrant::None,
+    };
+
+    /// One pattern for every use of the bus.
+    pub fn bus(pattern: &str, database: DatabaseGrant) -> Self {
+        let patterns = vec![pattern.to_owned()];
+        Self { publish: patterns.clone(), request: patterns.clone(), subscribe: patterns, database }
+    }
+
+    pub(super) fn publish(&self, subject: &str) -> Result<(), Misuse> {
+        subject_granted(&self.publish, "publish to", subject)
+    }
+
+    pub(super) fn request(&self, subject: &str) -> Result<(), Misuse> {
+        subject_granted(&self.request, "send requests to", subject)
+    }
+
+    pub(super) fn subscribe(&self, pattern: &str) -> Result<(), Misuse> {
+        subject_granted(&self.subscribe, "subscribe to", pattern)
+    }
+
+    pub(super) fn database(&self, wanted: DatabaseGrant) -> Result<(), Misuse> {
+        if self.database >= wanted {
+            return Ok(());
+        }
+        Err(Misuse::new(match (self.database, wanted) {
+            (DatabaseGrant::Read, _) => {
+                "this component may only read the database: grant `--allow db` to let it write"
+            }
+            _ => "this component has no database: grant it with `--allow db` or `--allow db=read`",
+        }))
+    }
+}
+
+fn subject_granted(granted: &[String], what: &str, subject: &str) -> Result<(), Misuse> {
+    if bus::is_reserved(subject) {
+        return Err(Misuse::new(format!(
+            "a component may not {what} `{}`: inboxes and `$…` subjects are the server's, `_wavetank.…` \
+             is the host's; replies and JetStream have calls of their own",
+            subject.escape_debug()
+        )));
+    }
+    if granted.iter().any(|pattern| pattern == ">" || bus::contains(pattern, subject)) {
+        return Ok(());
+    }
+    Err(Misuse::new(format!(
+        "this component may not {what} `{}`: grant it with `--allow bus={}` or in the suite",
+        subject.escape_debug(),
+        subject.escape_debug()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_subjects_are_never_raw() {
+        let all = Grants::default();
+        for subject in ["_INBOX.a.b", "_INBOX", "$JS.API.INFO", "$SYS.>", "_wavetank.any.collect"] {
+            assert!(all.publish(subject).is_err(), "{subject}");
+            assert!(all.request(subject).is_err(), "{subject}");
+            assert!(all.subscribe(subject).is_err(), "{subject}");
+        }
+        assert_eq!(all.publish("orders.new"), Ok(()));
+        assert_eq!(all.database(DatabaseGrant::Write), Ok(()));
+    }
+
+    #[test]
+    fn what_is_not_granted_is_refused_by_name() {
+        let some = Grants { database: DatabaseGrant::Read, ..Grants::NONE };
+        let error = some.publish("orders.new").unwrap_err();
+        assert!(error.0.contains("--allow bus=orders.new"), "{error}");
+        assert_eq!(some.database(DatabaseGrant::Read), Ok(()));
+        assert!(some.database(DatabaseGrant::Write).unwrap_err().0.contains("only read"));
+    }
+}

@@ -1,0 +1,139 @@
+//! Guest time: what a call used of its shard, and the end of a call that uses too much.
+//!
+//! A call is a future. Each poll is a slice in which the guest, or the host on its behalf, ran; what
+//! lies between polls is waiting, for which nobody is charged. The epoch makes the guest yield within
+//! [`SLICE`], so the sum is looked at that often, and a call that goes beyond its budget is dropped
+//! where it stands. A guest that keeps using whole slices rests between them, so that one hog does not
+//! own a shard.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
+
+use super::engine::SLICE;
+use crate::clock::Clock;
+
+/// Whole slices that a call may use before it has to rest.
+const BEFORE_REST: Duration = Duration::from_millis(50);
+
+/// A hog runs one part of its time and rests this many.
+const REST_RATIO: u32 = 19;
+
+/// What came of a metered call.
+#[derive(Debug)]
+pub(super) struct Metered<T> {
+    /// `None` if the budget was used up.
+    pub(super) result: Option<T>,
+    /// Time in running slices.
+    pub(super) used: Duration,
+    /// It had to rest.
+    pub(super) rested: bool,
+}
+
+/// How a call is held back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// Running time after which it is cut off.
+    pub(super) limit: Duration,
+    /// Whether a hog has to rest: yes where others share the shard.
+    pub(super) rests: bool,
+}
+
+/// Runs a call within its budget.
+pub(super) async fn metered<T>(
+    clock: Clock,
+    budget: Budget,
+    work: impl Future<Output = T>,
+) -> Metered<T> {
+    let mut work = pin!(work);
+    let mut used = Duration::ZERO;
+    let mut rested = false;
+    let mut rest: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
+    let result = poll_fn(|context| {
+        if let Some(resting) = &mut rest {
+            if resting.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            rest = None;
+        }
+        let start = clock.now();
+        let poll = work.as_mut().poll(context);
+        let end = clock.now();
+        let slice = end.since(start);
+        used += slice;
+        match poll {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if used >= budget.limit => Poll::Ready(None),
+            Poll::Pending => {
+                if budget.rests && used >= BEFORE_REST && slice >= SLICE / 2 {
+                    rested = true;
+                    let until = end + slice.min(SLICE * 4) * REST_RATIO;
+                    let mut resting: Pin<Box<dyn Future<Output = ()>>> =
+                        Box::pin(clock.sleep_until(until));
+                    // Polled once, so that its end wakes this task.
+                    if resting.as_mut().poll(context).is_pending() {
+                        rest = Some(resting);
+                    }
+                }
+                Poll::Pending
+            }
+        }
+    })
+    .await;
+    Metered { result, used, rested }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    /// Runs for about a slice, then yields, for ever.
+    async fn hog(clock: Clock) {
+        loop {
+            let start = clock.now();
+            while clock.now().since(start) < SLICE {}
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_hog_is_cut_off_and_others_run_meanwhile() {
+        runtime().block_on(async {
+            let clock = Clock::real();
+            let budget = Budget { limit: Duration::from_millis(80), rests: true };
+            let mut turns = 0_u32;
+            let others = async {
+                loop {
+                    turns += 1;
+                    tokio::task::yield_now().await;
+                }
+            };
+            let metered = tokio::select! {
+                metered = metered(clock, budget, hog(clock)) => metered,
+                () = others => unreachable!(),
+            };
+            assert!(metered.result.is_none() && metered.rested);
+            assert!(metered.used >= budget.limit);
+            assert!(turns > 50, "{turns}");
+        });
+    }
+
+    #[test]
+    fn waiting_is_not_charged() {
+        runtime().block_on(async {
+            let clock = Clock::real();
+            let budget = Budget { limit: Duration::from_secs(1), rests: true };
+            let wait = tokio::time::sleep(Duration::from_millis(60));
+            let metered = metered(clock, budget, wait).await;
+            assert!(metered.result.is_some() && !metered.rested);
+            assert!(metered.used < Duration::from_millis(50), "{:?}", metered.used);
+        });
+    }
+}

@@ -1,0 +1,264 @@
+//! What can be found in a script without running it: functions that nobody has, calls with the wrong
+//! number of arguments, operations and metrics that the options do not declare.
+//!
+//! Rhai finds an unknown function only when it is called, which may be an hour into a run. The
+//! checker walks the syntax tree against what is registered with the engine and what the script
+//! defines. It reports only what cannot be right: a method may be a closure in a map, so a method's
+//! name is doubted only if nothing in the script could have put it there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+
+use super::fault::place;
+use crate::{
+    diagnostic::{Diagnostic, nearest},
+    plan::Options,
+};
+
+/// Functions that Rhai handles in its syntax; they are registered nowhere.
+const SYNTAX: [&str; 10] = [
+    "print",
+    "debug",
+    "type_of",
+    "Fn",
+    "call",
+    "curry",
+    "is_def_var",
+    "is_def_fn",
+    "is_shared",
+    "eval",
+];
+
+/// At most so many findings: the first ones are what is mended first.
+const MOST: usize = 50;
+
+type Arities = BTreeMap<String, BTreeSet<usize>>;
+
+/// What is wrong with a script, in the order of its lines.
+pub fn findings(
+    ast: &AST,
+    engine: &Engine,
+    options: &Options,
+    origin: &str,
+    text: &str,
+) -> Vec<Diagnostic> {
+    let mut known = Known::new(engine, options);
+    known.add_script(ast);
+    let mut found = Vec::new();
+    ast.walk(&mut |path: &[ASTNode]| {
+        let call = match path.last() {
+            Some(
+                ASTNode::Expr(Expr::FnCall(call, position))
+                | ASTNode::Stmt(Stmt::FnCall(call, position)),
+            ) => Some((call, *position, false)),
+            Some(ASTNode::Expr(Expr::MethodCall(call, position))) => Some((call, *position, true)),
+            _ => None,
+        };
+        if let Some((call, position, is_method)) = call {
+            for diagnostic in known.doubts(call, is_method) {
+                found.push((position, diagnostic));
+            }
+        }
+        found.len() < MOST
+    });
+    found.sort_by_key(|(position, _)| at(*position));
+    found
+        .into_iter()
+        .map(|(position, diagnostic)| place(diagnostic, origin, text, position))
+        .collect()
+}
+
+fn at(position: Position) -> (usize, usize) {
+    (position.line().unwrap_or(0), position.position().unwrap_or(0))
+}
+
+struct Known {
+    /// Functions by module; the empty name is the global one.
+    modules: BTreeMap<String, Arities>,
+    /// Functions of the script.
+    own: Arities,
+    /// Names under which something is imported.
+    imports: BTreeSet<String>,
+    /// Names that may hold a closure: variables, parameters, keys of maps, properties.
+    values: BTreeSet<String>,
+    ops: BTreeSet<String>,
+    metrics: BTreeSet<String>,
+}
+
+impl Known {
+    fn new(engine: &Engine, options: &Options) -> Self {
+        let registered = engine.collect_fn_metadata(
+            None,
+            |info| {
+                let (name, count) = (info.metadata.name.to_string(), info.metadata.num_params);
+                Some((info.namespace.to_string(), name, count))
+            },
+            true,
+        );
+        let mut modules: BTreeMap<String, Arities> = BTreeMap::new();
+        for (module, name, count) in registered {
+            modules.entry(module).or_default().entry(name).or_default().insert(count);
+        }
+        let names = |key: &str| match options.0.get(key) {
+            Some(serde_json::Value::Array(items)) => {
+                items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+            }
+            Some(serde_json::Value::Object(fields)) => fields.keys().cloned().collect(),
+            _ => BTreeSet::new(),
+        };
+        Self {
+            modules,
+            own: Arities::new(),
+            imports: BTreeSet::from(["global".to_owned()]),
+            values: BTreeSet::new(),
+            ops: names("ops"),
+            metrics: names("metrics"),
+        }
+    }
+
+    fn add_script(&mut self, ast: &AST) {
+        for function in ast.iter_functions() {
+            self.own.entry(function.name.to_owned()).or_default().insert(function.params.len());
+            self.values.extend(function.params.iter().map(ToString::to_string));
+        }
+        ast.walk(&mut |path: &[ASTNode]| {
+            match path.last() {
+                Some(ASTNode::Stmt(Stmt::Import(import, _))) => {
+                    self.imports.insert(import.1.name.to_string());
+                }
+                Some(ASTNode::Stmt(Stmt::Var(declared, ..))) => {
+                    self.values.insert(declared.0.name.to_string());
+                }
+                Some(ASTNode::Expr(Expr::Map(map, _))) => {
+                    self.values.extend(map.0.iter().map(|(key, _)| key.name.to_string()));
+                }
+                Some(ASTNode::Expr(Expr::Property(property, _))) => {
+                    self.values.insert(property.2.to_string());
+                }
+                _ => {}
+            }
+            true
+        });
+    }
+
+    fn doubts(&self, call: &FnCallExpr, is_method: bool) -> Vec<Diagnostic> {
+        if call.op_token.is_some() || SYNTAX.contains(&call.name.as_str()) {
+            return Vec::new();
+        }
+        let callee = if is_method {
+            self.method(call)
+        } else if call.namespace.is_empty() {
+            self.function(call)
+        } else {
+            self.qualified(call)
+        };
+        callee.into_iter().chain(self.names(call)).collect()
+    }
+
+    fn function(&self, call: &FnCallExpr) -> Option<Diagnostic> {
+        let name = call.name.as_str();
+        if self.values.contains(name) || name.contains('$') {
+            return None;
+        }
+        let global = self.modules.get("").and_then(|module| module.get(name));
+        let arities: BTreeSet<usize> =
+            self.own.get(name).into_iter().chain(global).flatten().copied().collect();
+        if !arities.is_empty() {
+            return arity(name, call.args.len(), &arities);
+        }
+        // Methods of a module's types are found without its name, too.
+        if self.modules.values().any(|module| module.contains_key(name)) {
+            return None;
+        }
+        let names = self.own.keys().chain(self.modules.get("").into_iter().flat_map(Arities::keys));
+        Some(unknown(&format!("function `{name}`"), name, names.map(String::as_str)))
+    }
+
+    fn qualified(&self, call: &FnCallExpr) -> Option<Diagnostic> {
+        let path = call.namespace.to_string();
+        let module = path.trim_end_matches("::");
+        if module.contains("::") || self.imports.contains(module) {
+            return None;
+        }
+        let Some(functions) = self.modules.get(module) else {
+            let names = self.modules.keys().map(String::as_str).filter(|name| !name.is_empty());
+            return Some(unknown(&format!("module `{module}`"), module, names));
+        };
+        let name = call.name.as_str();
+        match functions.get(name) {
+            Some(arities) => arity(&format!("{module}::{name}"), call.args.len(), arities),
+            None => Some(unknown(
+                &format!("function `{module}::{name}`"),
+                name,
+                functions.keys().map(String::as_str),
+            )),
+        }
+    }
+
+    fn method(&self, call: &FnCallExpr) -> Option<Diagnostic> {
+        let name = call.name.as_str();
+        let is_known = self.own.contains_key(name)
+            || self.values.contains(name)
+            || self.modules.values().any(|module| module.contains_key(name));
+        if is_known {
+            return None;
+        }
+        let names = self.modules.values().flat_map(Arities::keys).map(String::as_str);
+        Some(unknown(&format!("method `{name}`"), name, names))
+    }
+
+    /// Operations and metrics that are named but not declared.
+    fn names(&self, call: &FnCallExpr) -> Option<Diagnostic> {
+        let path = call.namespace.to_string();
+        match path.trim_end_matches("::") {
+            "metric" => match call.args.first() {
+                Some(Expr::StringConstant(name, _)) if !self.metrics.contains(name.as_str()) => {
+                    Some(undeclared("metric", name, "metrics", &self.metrics))
+                }
+                _ => None,
+            },
+            "bus" | "db" => {
+                let Some(Expr::Map(map, _)) = call.args.last() else { return None };
+                let op = map.0.iter().find(|(key, _)| key.name == "op");
+                match op {
+                    Some((_, Expr::StringConstant(name, _)))
+                        if !self.ops.contains(name.as_str()) =>
+                    {
+                        Some(undeclared("op", name, "ops", &self.ops))
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+fn arity(name: &str, given: usize, arities: &BTreeSet<usize>) -> Option<Diagnostic> {
+    if arities.contains(&given) {
+        return None;
+    }
+    let wanted: Vec<_> = arities.iter().map(ToString::to_string).collect();
+    Some(Diagnostic::new(format!(
+        "`{name}` is called with {given} argument{}, but takes {}",
+        if given == 1 { "" } else { "s" },
+        wanted.join(" or ")
+    )))
+}
+
+fn unknown<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> Diagnostic {
+    let diagnostic = Diagnostic::new(format!("there is no {what}"));
+    match nearest(name, names) {
+        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        None => diagnostic,
+    }
+}
+
+fn undeclared(what: &str, name: &str, key: &str, declared: &BTreeSet<String>) -> Diagnostic {
+    let help = nearest(name, declared.iter().map(String::as_str)).map_or_else(
+        || format!("add it to `{key}` in the options"),
+        |near| format!("did you mean `{near}`? else add it to `{key}` in the options"),
+    );
+    Diagnostic::new(format!("{what} `{name}` is not declared")).help(help)
+}

@@ -1,0 +1,263 @@
+//! What the host keeps of a virtual user whose script runs, and which of them runs at the moment.
+//!
+//! Host functions are registered once per shard; [`Current`] tells them for whom they are called. It
+//! is set while a fibre runs and only then, so a function that is called while a script is loaded
+//! finds nobody and says so.
+//!
+//! The session also meters the guest: the time in which the fibre really ran, summed over its
+//! slices. A slice is at most a millisecond; then others run first.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use rhai::{Dynamic, EvalAltResult};
+
+use super::{
+    fault::{misuse, terminated},
+    fibre::{Switch, Turn},
+};
+use crate::{
+    clock::{Clock, Instant},
+    primitive::{Misuse, Primitives},
+};
+
+/// A fibre yields to its shard after this.
+const SLICE: Duration = Duration::from_millis(1);
+
+/// Guest time after which a stack may hold megabytes that nobody will need again.
+const LONG: Duration = Duration::from_millis(50);
+
+/// How far apart in time looks at the clock should be.
+const LOOK: Duration = Duration::from_micros(100);
+
+/// The most operations between two looks at the clock.
+const STRIDE: u32 = 256;
+
+/// Result of a host function.
+pub type Called<T> = Result<T, Box<EvalAltResult>>;
+
+/// Why the host ended a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its future was dropped.
+    Cancelled,
+    /// It used up its CPU time.
+    CpuTimeout(Duration),
+    /// Its native stack is nearly full.
+    StackFull,
+    /// Its top level took too long.
+    LoadTimeout,
+}
+
+/// A virtual user as host functions see it.
+#[derive(Debug)]
+pub struct Session {
+    /// What it may do.
+    pub primitives: Primitives,
+    /// How it waits.
+    pub switch: Rc<Switch>,
+    /// Why the host ended it, if it did.
+    pub ended: Cell<Option<Ended>>,
+    /// The iteration that runs.
+    pub iteration: Cell<u64>,
+    /// Its scenario and stage.
+    pub scenario: RefCell<Rc<str>>,
+    /// Its stage.
+    pub stage: RefCell<Rc<str>>,
+    /// The run's seed.
+    pub seed: u64,
+    /// What `setup` returned.
+    pub data: Dynamic,
+    /// The scenario's `env`.
+    pub env: RefCell<Rc<std::collections::BTreeMap<String, String>>>,
+    current: Rc<Current>,
+    clock: Clock,
+    /// Guest time of this call, without the slice that runs.
+    ran: Cell<Duration>,
+    since: Cell<Instant>,
+    cpu_timeout: Cell<Duration>,
+}
+
+/// Who runs on this shard at the moment.
+#[derive(Debug)]
+pub struct Current {
+    session: RefCell<Option<Rc<Session>>>,
+    /// Operations until the next look at the clock.
+    countdown: Cell<u32>,
+    stride: Cell<u32>,
+    looked: Cell<Instant>,
+    /// Wall time: CPU limits hold on a paused run clock, too.
+    clock: Clock,
+    /// While a script is loaded: when it must be done.
+    deadline: Cell<Option<Instant>>,
+    /// While a script is loaded: why it was ended.
+    load_ended: Cell<Option<Ended>>,
+}
+
+impl Current {
+    /// Nobody.
+    pub fn new() -> Self {
+        Self {
+            session: RefCell::new(None),
+            countdown: Cell::new(STRIDE),
+            stride: Cell::new(STRIDE),
+            looked: Cell::default(),
+            clock: Clock::real(),
+            deadline: Cell::new(None),
+            load_ended: Cell::new(None),
+        }
+    }
+
+    /// The virtual user for whom `function` is called.
+    pub fn session(&self, function: &str) -> Called<Rc<Session>> {
+        self.session.borrow().clone().ok_or_else(|| {
+            misuse(&Misuse::new(format!(
+                "`{function}` cannot be used while the script is loaded: call it in setup, init, \
+                 an iteration, a handler or teardown"
+            )))
+        })
+    }
+
+    /// Bounds the time in which a script's top level is evaluated.
+    pub fn load_within(&self, limit: Duration) {
+        self.deadline.set(Some(self.clock.now() + limit));
+        self.load_ended.set(None);
+    }
+
+    /// The top level is done.
+    pub fn loaded(&self) -> Option<Ended> {
+        self.deadline.set(None);
+        self.load_ended.take()
+    }
+
+    /// Asked before each operation of a script: whether it must end here.
+    pub fn progress(&self) -> Option<Dynamic> {
+        let left = self.countdown.get();
+        self.countdown.set(left.wrapping_sub(1));
+        let session = {
+            let session = self.session.borrow();
+            match &*session {
+                None if left == 0 => None,
+                None => return None,
+                Some(session) if !session.switch.is_shallow() => {
+                    return Some(session.end_guest(Ended::StackFull));
+                }
+                Some(session) if session.switch.is_cancelled() => {
+                    return Some(session.end_guest(Ended::Cancelled));
+                }
+                Some(_) if left != 0 => return None,
+                // Cloned, because the fibre may be suspended in there: no borrow is held then.
+                Some(session) => Some(session.clone()),
+            }
+        };
+        match session {
+            Some(session) => self.look(&session),
+            None => self.look_while_loading(),
+        }
+    }
+
+    fn look_while_loading(&self) -> Option<Dynamic> {
+        self.countdown.set(STRIDE);
+        let deadline = self.deadline.get()?;
+        if self.clock.now() < deadline {
+            return None;
+        }
+        self.load_ended.set(Some(Ended::LoadTimeout));
+        Some(Dynamic::UNIT)
+    }
+
+    /// Looks at the clock, and adapts the stride to how long an operation takes here: one that works
+    /// through a string of 16 MB takes milliseconds, one that adds takes nanoseconds.
+    fn look(&self, session: &Session) -> Option<Dynamic> {
+        let now = self.clock.now();
+        let slice = now.since(session.since.get());
+        let elapsed = now.since(self.looked.get().max(session.since.get()));
+        self.looked.set(now);
+        let stride = if elapsed > 2 * LOOK {
+            (self.stride.get() / 2).max(1)
+        } else if elapsed < LOOK {
+            (self.stride.get() * 2).min(STRIDE)
+        } else {
+            self.stride.get()
+        };
+        self.stride.set(stride);
+        self.countdown.set(stride);
+        let limit = session.cpu_timeout.get();
+        if session.ran.get() + slice > limit {
+            return Some(session.end_guest(Ended::CpuTimeout(limit)));
+        }
+        if slice >= SLICE && session.switch.end_slice().is_err() {
+            return Some(session.end_guest(Ended::Cancelled));
+        }
+        None
+    }
+}
+
+impl Session {
+    /// A session of a virtual user on this shard.
+    pub fn new(primitives: Primitives, current: Rc<Current>, seed: u64, data: Dynamic) -> Self {
+        let clock = current.clock;
+        Self {
+            primitives,
+            switch: Rc::default(),
+            ended: Cell::new(None),
+            iteration: Cell::new(0),
+            scenario: RefCell::new("".into()),
+            stage: RefCell::new("".into()),
+            seed,
+            data,
+            env: RefCell::default(),
+            current,
+            clock,
+            ran: Cell::default(),
+            since: Cell::default(),
+            cpu_timeout: Cell::new(Duration::MAX),
+        }
+    }
+
+    /// Begins a call into the guest that may use this much CPU time.
+    pub fn begin_call(&self, cpu_timeout: Duration) {
+        self.ended.set(None);
+        self.ran.set(Duration::ZERO);
+        self.cpu_timeout.set(cpu_timeout);
+    }
+
+    /// Guest time of the call so far, slices that ended.
+    pub fn ran(&self) -> Duration {
+        self.ran.get()
+    }
+
+    /// Waits for a future of the host on behalf of the script.
+    pub fn wait<F: Future>(&self, future: F) -> Called<F::Output> {
+        self.switch.block_on(future).map_err(|_| {
+            self.ended.set(Some(Ended::Cancelled));
+            terminated()
+        })
+    }
+
+    fn end_guest(&self, why: Ended) -> Dynamic {
+        if self.ended.get().is_none() {
+            self.ended.set(Some(why));
+        }
+        Dynamic::UNIT
+    }
+}
+
+impl Turn for Rc<Session> {
+    fn begin(&self) {
+        self.since.set(self.clock.now());
+        self.current.session.replace(Some(self.clone()));
+    }
+
+    fn end(&self) {
+        self.current.session.replace(None);
+        self.ran.set(self.ran.get() + self.clock.now().since(self.since.get()));
+    }
+
+    fn was_long(&self) -> bool {
+        self.ran.get() > LONG
+    }
+}

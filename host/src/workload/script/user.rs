@@ -1,0 +1,270 @@
+//! A virtual user that runs a script.
+//!
+//! Its state is one map, which is `this` in `init`, the iteration functions and `teardown`. It lives
+//! as long as the virtual user: an iteration that throws, or is cut off, leaves it as it was at that
+//! moment, because the script's frames are unwound by returning. Only a panic inside the interpreter
+//! (a bug) loses it; then it is made anew and `init` runs again before the next iteration.
+
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use rhai::{Dynamic, EvalAltResult, FnPtr, Map, NativeCallContext, Position};
+use serde_json::Value as Json;
+
+use super::{
+    ShardProgram, convert, fault,
+    fibre::{self, Fibre},
+    session::Session,
+    surface::{Context, Received},
+};
+use crate::{
+    metric::Builtin,
+    primitive::{Misuse, bus::Message},
+    workload::{GuestError, GuestErrorKind, Iteration, VirtualUser, VirtualUserInput},
+};
+
+/// Guest CPU time of `setup`, `init` and `teardown`.
+const LIFECYCLE_CPU: Duration = Duration::from_secs(60);
+
+/// Guest CPU time of one call of a handler.
+const HANDLER_CPU: Duration = Duration::from_secs(5);
+
+/// A function of a script, ready to be called.
+#[derive(Debug)]
+pub struct Entry {
+    /// Linked to its definition.
+    pub function: FnPtr,
+    /// Whether it takes its one argument, or none.
+    pub takes_one: bool,
+}
+
+/// A virtual user.
+pub struct User {
+    program: Rc<ShardProgram>,
+    session: Rc<Session>,
+    /// `this`; absent while a call is under way, and after a panic.
+    state: Rc<Cell<Option<Dynamic>>>,
+    /// `ctx`
+    context: Dynamic,
+    /// The function of the last iteration.
+    entry: Option<(Rc<str>, Rc<Entry>)>,
+    is_initialised: bool,
+}
+
+impl User {
+    pub fn new(program: &Rc<ShardProgram>, input: VirtualUserInput) -> Self {
+        let data = program.data(&input.data);
+        let session =
+            Rc::new(Session::new(input.primitives, program.current.clone(), input.seed, data));
+        let context = Dynamic::from(Context(session.clone()));
+        let state = Rc::new(Cell::new(Some(fresh())));
+        let program = program.clone();
+        Self { program, session, state, context, entry: None, is_initialised: false }
+    }
+
+    /// Calls a function of the script on a fibre. `keep` takes there what is wanted of the returned
+    /// value: a value may be so deep that only a fibre's stack is fit to drop it.
+    async fn call<T: 'static>(
+        &self,
+        entry: Rc<Entry>,
+        argument: Dynamic,
+        cpu: Duration,
+        keep: fn(&Dynamic, usize) -> Result<T, Misuse>,
+    ) -> Result<T, GuestError> {
+        self.session.begin_call(cpu);
+        let (program, session) = (self.program.clone(), self.session.clone());
+        let slot = self.state.clone();
+        let work = move || {
+            let mut state = slot.take().unwrap_or_else(fresh);
+            session.primitives.scope.enter_guest();
+            let run = AssertUnwindSafe(|| program.call(&entry, &mut state, argument));
+            let Ok(result) = catch_unwind(run) else {
+                return Err(GuestError {
+                    kind: GuestErrorKind::Trapped,
+                    message: "the interpreter panicked: a bug, please report the script".to_owned(),
+                    place: None,
+                });
+            };
+            slot.set(Some(state));
+            let limit = session.primitives.scope.limits().payload_bytes;
+            let result = result.map_err(|error| {
+                fault::guest_error(&error, session.ended.get(), &program.origin, &program.root)
+            });
+            result.and_then(|value| {
+                keep(&value, limit).map_err(|error| GuestError {
+                    kind: GuestErrorKind::Misuse,
+                    message: format!("what the function returned: {error}"),
+                    place: None,
+                })
+            })
+        };
+        let fibre =
+            Fibre::new(&self.program.stacks, &self.session.switch, self.session.clone(), work);
+        let fibre = fibre.map_err(|error| GuestError {
+            kind: GuestErrorKind::Limit,
+            message: format!("no stack for a virtual user: {error}; use fewer VUs"),
+            place: None,
+        })?;
+        fibre.await
+    }
+
+    /// Calls a lifecycle function if the script has it.
+    async fn lifecycle<T: Default + 'static>(
+        &self,
+        name: &str,
+        keep: fn(&Dynamic, usize) -> Result<T, Misuse>,
+    ) -> Result<T, GuestError> {
+        match self.program.entry(name)? {
+            Some(entry) => self.call(entry, self.context.clone(), LIFECYCLE_CPU, keep).await,
+            None => Ok(T::default()),
+        }
+    }
+
+    /// An iteration's function.
+    fn iteration_entry(&mut self, exec: &Rc<str>) -> Result<Rc<Entry>, GuestError> {
+        if let Some((name, entry)) = &self.entry
+            && Rc::ptr_eq(name, exec)
+        {
+            return Ok(entry.clone());
+        }
+        let entry = self.program.entry(exec)?.ok_or_else(|| GuestError {
+            kind: GuestErrorKind::Misuse,
+            message: format!("the script has no function `{exec}(ctx)`"),
+            place: None,
+        })?;
+        self.entry = Some((exec.clone(), entry.clone()));
+        Ok(entry)
+    }
+
+    fn enter(&self, iteration: &Iteration) {
+        let session = &self.session;
+        session.iteration.set(iteration.number);
+        session.scenario.replace(iteration.scenario.clone());
+        session.stage.replace(iteration.stage.clone());
+        session.env.replace(iteration.env.clone());
+    }
+
+    async fn run(&mut self, iteration: &Iteration) -> Result<(), GuestError> {
+        let entry = self.iteration_entry(&iteration.exec)?;
+        self.enter(iteration);
+        if self.is_initialised && self.is_lost() {
+            self.lifecycle("init", nothing).await?;
+        }
+        let result = self.call(entry, self.context.clone(), iteration.cpu_timeout, nothing).await;
+        let scope = &self.session.primitives.scope;
+        let ran = self.session.ran().as_nanos() as u64;
+        scope.recorder().trend(Builtin::GuestCpuTime.id(), scope.tags(), scope.origin(), ran);
+        result
+    }
+
+    /// Whether the state was lost in a panic.
+    fn is_lost(&self) -> bool {
+        let state = self.state.take();
+        let lost = state.is_none();
+        self.state.set(state);
+        lost
+    }
+
+    async fn answer(
+        &mut self,
+        handler: &str,
+        message: Message,
+    ) -> Result<Option<Bytes>, GuestError> {
+        let Some(entry) = self.program.entry(handler)? else {
+            return Err(GuestError {
+                kind: GuestErrorKind::Misuse,
+                message: format!("the script has no function `{handler}(message)`"),
+                place: None,
+            });
+        };
+        let argument = Dynamic::from(Received::message(message));
+        self.call(entry, argument, HANDLER_CPU, |value, limit| {
+            if value.is_unit() { Ok(None) } else { convert::payload(value, limit).map(Some) }
+        })
+        .await
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let mut state = self.state.take();
+        // Where there is no stack to be had, the state is dropped here all the same.
+        let _ = fibre::on_roomy_stack(|| drop(state.take()));
+    }
+}
+
+/// What is kept of a value that nobody wants.
+#[expect(clippy::unnecessary_wraps, reason = "one of the ways to keep a value")]
+fn nothing(_: &Dynamic, _: usize) -> Result<(), Misuse> {
+    Ok(())
+}
+
+/// An empty state.
+fn fresh() -> Dynamic {
+    Dynamic::from_map(Map::new())
+}
+
+impl ShardProgram {
+    /// Calls a function with a state as `this`. On a fibre.
+    fn call(
+        &self,
+        entry: &Entry,
+        state: &mut Dynamic,
+        argument: Dynamic,
+    ) -> Result<Dynamic, Box<EvalAltResult>> {
+        let mut global = self.engine.new_global_runtime_state();
+        // What a function pointer is linked to is looked up in the first library.
+        global.lib.push(self.module.clone());
+        let context = NativeCallContext::new_with_all_fields(
+            &self.engine,
+            entry.function.fn_name(),
+            None,
+            &global,
+            Position::NONE,
+        );
+        if entry.takes_one {
+            entry.function.call_raw(&context, Some(state), [argument])
+        } else {
+            entry.function.call_raw(&context, Some(state), [])
+        }
+    }
+}
+
+impl VirtualUser for User {
+    fn setup(&mut self) -> LocalBoxFuture<'_, Result<Json, GuestError>> {
+        Box::pin(self.lifecycle("setup", |value, _| convert::to_json(value)))
+    }
+
+    fn init(&mut self) -> LocalBoxFuture<'_, Result<(), GuestError>> {
+        Box::pin(async {
+            self.lifecycle("init", nothing).await?;
+            self.is_initialised = true;
+            Ok(())
+        })
+    }
+
+    fn iterate<'a>(
+        &'a mut self,
+        iteration: &'a Iteration,
+    ) -> LocalBoxFuture<'a, Result<(), GuestError>> {
+        Box::pin(self.run(iteration))
+    }
+
+    fn teardown(&mut self) -> LocalBoxFuture<'_, Result<(), GuestError>> {
+        Box::pin(async { self.lifecycle("teardown", nothing).await })
+    }
+
+    fn handle<'a>(
+        &'a mut self,
+        handler: &'a str,
+        message: Message,
+    ) -> LocalBoxFuture<'a, Result<Option<Bytes>, GuestError>> {
+        Box::pin(self.answer(handler, message))
+    }
+}

@@ -1,0 +1,171 @@
+//! The database. Every call is timed by the host and feeds `db_*` metrics.
+//!
+//! Placeholders are `?` on every backend. Transactions are calls, never SQL text.
+
+use std::time::Duration;
+
+use crate::{
+    Measured, Result, bindings::workload::wavetank::workload::database as raw, measured, nanos,
+};
+
+pub use raw::{Dialect, Value};
+
+/// A statement that is being put together.
+#[derive(Clone, Debug)]
+pub struct Statement(raw::Statement);
+
+/// Begins a statement.
+///
+/// ```no_run
+/// # use wavetank_sdk::{database, Result};
+/// # fn f() -> Result {
+/// let rows = database::sql("SELECT name FROM users WHERE id = ?").value(7).op("find").query()?;
+/// # Ok(()) }
+/// ```
+pub fn sql(sql: &str) -> Statement {
+    Statement(raw::Statement { sql: sql.to_owned(), values: Vec::new(), op: None, timeout: None })
+}
+
+impl Statement {
+    /// Adds the value of the next placeholder.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<Value>) -> Self {
+        self.0.values.push(value.into());
+        self
+    }
+
+    /// The operation that it is measured as; must be among `options.ops`.
+    #[must_use]
+    pub fn op(mut self, op: &str) -> Self {
+        self.0.op = Some(op.to_owned());
+        self
+    }
+
+    /// After this it is cancelled on the server.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.0.timeout = Some(nanos(timeout));
+        self
+    }
+
+    /// Runs it for its rows.
+    pub fn query(&self) -> Measured<Rows> {
+        Ok(measured(raw::query(&self.0))?
+            .map(|rows| Rows { columns: rows.columns, rows: rows.rows }))
+    }
+
+    /// Runs it for its changes; how many rows they were.
+    pub fn execute(&self) -> Measured<u64> {
+        measured(raw::execute(&self.0))
+    }
+}
+
+/// What a query returned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows {
+    /// Column names, in order.
+    pub columns: Vec<String>,
+    /// One value per column and row.
+    pub rows: Vec<Vec<Value>>,
+}
+
+impl Rows {
+    /// The value of a column in a row; `None` if either does not exist.
+    pub fn get(&self, row: usize, column: &str) -> Option<&Value> {
+        let column = self.columns.iter().position(|name| name == column)?;
+        self.rows.get(row)?.get(column)
+    }
+}
+
+impl Value {
+    /// A whole number, also from a truth value or a decimal text (PostgreSQL's `sum`).
+    pub fn as_integer(&self) -> Option<i64> {
+        match self {
+            Self::Integer(value) => Some(*value),
+            Self::Boolean(value) => Some(i64::from(*value)),
+            Self::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Text.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Timestamp(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Boolean(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// Which SQL the database speaks.
+pub fn dialect() -> Dialect {
+    raw::speaks()
+}
+
+/// Statements one after the other in one transaction; rows changed by each.
+pub fn batch(statements: &[Statement]) -> Measured<Vec<u64>> {
+    let raw: Vec<_> = statements.iter().map(|statement| statement.0.clone()).collect();
+    measured(raw::batch(&raw))
+}
+
+/// Runs `work` in a transaction: committed if it returns `Ok`, rolled back if not.
+///
+/// ```no_run
+/// # use wavetank_sdk::{database, Result};
+/// # fn f() -> Result {
+/// database::transaction(|| {
+///     database::sql("UPDATE account SET balance = balance - 1").execute()??;
+///     Ok(())
+/// })?;
+/// # Ok(()) }
+/// ```
+pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    measured(raw::begin())??;
+    match work() {
+        Ok(value) => {
+            measured(raw::commit())??;
+            Ok(value)
+        }
+        Err(error) => {
+            // The error that made it roll back is the one to be told.
+            let _ = raw::rollback();
+            Err(error)
+        }
+    }
+}

@@ -1,7 +1,131 @@
 //! One run: setup, executors, teardown, summary.
 //!
+//! ```text
+//!   run ── Command ──► shard 0 … shard n      one thread each, see `shard`
+//!    ▲                     │
+//!    ├── Report ◄──────────┤   ends, notices, the rest: never dropped
+//!    └── Interval ◄────────┘   each second: Snapshot, Counts: bounded, merged when the run lags
+//!    │
+//!    └──► Judge · Event
+//! ```
+//!
 //! The run and everyone who watches it meet in [`event`]: the engine never prints, and an observer
-//! that is too slow loses events, never time.
+//! that is too slow loses events, never time. Under a virtual clock the one shard runs on the
+//! caller's runtime; everywhere else it has a thread of its own.
 
+mod collect;
+mod conduct;
 pub mod event;
+mod facts;
+mod health;
+mod log;
+mod serve;
+mod services;
+mod shard;
+mod stop;
 pub mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use tokio::{sync::mpsc, task::LocalSet};
+
+pub use health::{OwnCost, noise_floor};
+pub use serve::{ServeInput, serve};
+pub use stop::{StopLevel, StopSignal};
+
+use crate::{
+    clock::{Clock, Instant},
+    executor::{ScenarioShared, Workload},
+    metric::Names,
+    plan::Plan,
+    primitive::{bus, database},
+    verdict::{Facts, Judge},
+};
+
+/// What a run is made of.
+#[derive(Debug)]
+pub struct RunInput {
+    /// What to run.
+    pub plan: Arc<Plan>,
+    /// Where virtual users come from.
+    pub workload: Arc<dyn Workload>,
+    /// The bus. The caller opened it and closes it.
+    pub bus: bus::Source,
+    /// The database. The caller opened it and closes it.
+    pub database: database::Source,
+    /// The run's timeline: real, or paused for tests.
+    pub clock: Clock,
+    /// Who watches. Never waited for.
+    pub events: mpsc::Sender<event::Event>,
+    /// Stops the run.
+    pub stop: StopSignal,
+    /// Whether each host call is logged.
+    pub trace: bool,
+}
+
+/// What came of a run; the verdict is `judge.finish(start, &facts)`.
+#[derive(Debug)]
+pub struct RunOutcome {
+    /// What was measured, and how it stands against the thresholds.
+    pub judge: Judge,
+    /// What a verdict needs to know beside the samples.
+    pub facts: Facts,
+    /// When the first scenario started; when the run began, if none did.
+    pub start: Instant,
+    /// The names that tags are made of.
+    pub names: Names,
+}
+
+/// What all shards of a run share.
+#[derive(Debug)]
+struct Shared {
+    plan: Arc<Plan>,
+    workload: Arc<dyn Workload>,
+    bus: bus::Source,
+    database: database::Source,
+    clock: Clock,
+    names: Names,
+    scenarios: Vec<Arc<ScenarioShared>>,
+    /// Shards that run VUs; with services there is one more, that runs those.
+    shards: usize,
+    /// CPU time that the services' thread has used.
+    service_cpu_ns: AtomicU64,
+    log: Arc<log::Outlet>,
+    trace: bool,
+}
+
+/// Runs a plan. The future stays on its thread; a runtime with timers must drive it.
+pub async fn run(input: RunInput) -> RunOutcome {
+    let shards = if input.clock.is_virtual() { 1 } else { input.plan.shards.max(1) };
+    let shared = Arc::new(Shared {
+        scenarios: ScenarioShared::of(&input.plan, shards),
+        shards,
+        service_cpu_ns: AtomicU64::new(0),
+        log: Arc::new(log::Outlet::new(input.events, input.plan.limits.log_lines)),
+        plan: input.plan,
+        workload: input.workload,
+        bus: input.bus,
+        database: input.database,
+        clock: input.clock,
+        names: Names::default(),
+        trace: input.trace,
+    });
+    let threads = shards + usize::from(!shared.plan.services.is_empty());
+    let (conductor, wires) = conduct::Conductor::new(Arc::clone(&shared), threads, input.stop);
+    if !shared.clock.is_virtual() {
+        let mut conductor = conductor;
+        for (index, wires) in wires.into_iter().enumerate() {
+            if let Err(error) = shard::spawn(Arc::clone(&shared), index, wires) {
+                conductor.lose(index, format!("shard {index} could not start: {error}"));
+            }
+        }
+        return conductor.run().await;
+    }
+    let local = LocalSet::new();
+    for (index, wires) in wires.into_iter().enumerate() {
+        local.spawn_local(shard::guarded(Arc::clone(&shared), index, wires));
+    }
+    local.run_until(conductor.run()).await
+}

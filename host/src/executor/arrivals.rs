@@ -1,0 +1,165 @@
+//! What the arrival-rate executors have in common: a pacer on each shard, and VUs that wait.
+//!
+//! Each shard releases its own share of the schedule (the shares interleave, so that shards are out
+//! of phase), and gives every arrival to the scenario's [`super::dispatch::Dispatch`].
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{
+    crew::{Crew, Stop},
+    dispatch::{Arrival, Binding, Dispatch},
+    handle::yield_turn,
+    iteration::{Beginning, Vu},
+    lane::{Lane, arrival as arrival_options},
+    pacer::Pacer,
+    timer::Timer,
+};
+use crate::clock::Instant;
+
+/// Arrivals released before the VUs that they were given to have a turn.
+const BATCH: usize = 1024;
+/// An arrival due before the end may still be released this long after it: a timer is never exact.
+/// A shard that is later than this was stalled, and its arrivals never started.
+const LAST_RELEASE: Duration = Duration::from_millis(10);
+
+/// Takes arrivals until the scenario is over, the oldest that waits first.
+pub(super) async fn live(mut vu: Vu) {
+    let (lane, handle) = (Rc::clone(&vu.lane), Rc::clone(&vu.handle));
+    let Some(dispatch) = &lane.shared.dispatch else { return };
+    while !handle.is_over() {
+        let (arrival, free) = match dispatch.freed(lane.ground.shard) {
+            // It waited for this VU: the system's part of the delay, unless the VU had to be made.
+            Some(arrival) if vu.cold => (arrival, arrival.released),
+            Some(arrival) => (arrival, vu.now().max(arrival.released)),
+            None => {
+                vu.waited();
+                lane.idle.borrow_mut().push(Rc::clone(&handle));
+                let Some(arrival) = handle.arrival().await else { return };
+                (arrival, arrival.released)
+            }
+        };
+        vu.cold = false;
+        vu.iterate(Beginning {
+            number: arrival.number,
+            stream: arrival.number,
+            due: arrival.due,
+            stage: arrival.stage,
+            dispatched: Some((arrival.released, free)),
+        })
+        .await;
+    }
+}
+
+/// Releases the shard's share of the arrivals from `start` until the scenario's end.
+pub(super) async fn run(crew: &mut Crew, start: Instant, stop: &mut Stop) {
+    let lane = Rc::clone(&crew.lane);
+    let (ground, executor) = (&lane.ground, &lane.scenario().executor);
+    let Some(dispatch) = &lane.shared.dispatch else { return };
+    let Some(mut inbox) = dispatch.receiver(ground.shard) else { return };
+    let schedule = lane.scenario().arrivals(lane.segment, ground.plan.seed);
+    if crew.begin(start, stop).await
+        && let Some(schedule) = schedule
+    {
+        let mut pacer = Pacer::new(schedule, start);
+        let spin = arrival_options(executor).is_some_and(|arrival| arrival.spin);
+        let mut timer = Timer::new(ground.clock, spin);
+        pace(crew, &mut pacer, &mut timer, &mut inbox, stop).await;
+        let now = ground.clock.now();
+        let until = now.min(lane.end.get());
+        while let Some(arrival) = pacer.due(until) {
+            lane.counts.borrow_mut().planned += 1;
+            lane.never_start(&arrival, now, !stop.is_asked());
+        }
+    }
+    leave(&lane, dispatch, &mut inbox, stop);
+    crew.finish(stop).await;
+}
+
+/// The pacing loop: release what is due, wait for what is next.
+async fn pace(
+    crew: &mut Crew,
+    pacer: &mut Pacer,
+    timer: &mut Timer,
+    inbox: &mut UnboundedReceiver<Arrival>,
+    stop: &mut Stop,
+) {
+    let lane = Rc::clone(&crew.lane);
+    let (clock, end) = (lane.ground.clock, lane.end.get());
+    loop {
+        let now = clock.now();
+        if now.since(end) > LAST_RELEASE {
+            return;
+        }
+        let mut room = BATCH;
+        while room > 0
+            && let Some(arrival) = pacer.due(now.min(end))
+        {
+            release(crew, &lane, Arrival { released: now, ..arrival });
+            room -= 1;
+        }
+        if room == 0 {
+            yield_turn().await;
+            if !stop.is_asked() {
+                continue;
+            }
+        }
+        if now >= end || stop.is_asked() {
+            return;
+        }
+        let wake = pacer.next_due().map_or(end, |due| due.min(end));
+        tokio::select! {
+            biased;
+            () = stop.asked() => return,
+            Some(arrival) = inbox.recv() => offer(&lane, &arrival),
+            Some(left) = crew.tasks.join_next() => crew.left(left),
+            () = timer.wait_until(wake) => {}
+        }
+    }
+}
+
+fn release(crew: &mut Crew, lane: &Lane, arrival: Arrival) {
+    let Some(dispatch) = &lane.shared.dispatch else { return };
+    lane.counts.borrow_mut().planned += 1;
+    match dispatch.release(lane.ground.shard, arrival) {
+        Binding::Here => offer(lane, &arrival),
+        Binding::Elsewhere | Binding::Waiting => {}
+        Binding::Make(order) => {
+            lane.counts.borrow_mut().cold_vus += 1;
+            let segment = lane.ground.plan.segment;
+            crew.add(segment.index + order * segment.count, true);
+        }
+        Binding::Dropped => lane.drop_arrival(&arrival, lane.ground.clock.now()),
+    }
+}
+
+/// Hands an arrival to an idle VU of this shard, the one that was idle last: its memory is warm.
+fn offer(lane: &Lane, arrival: &Arrival) {
+    let idle = lane.idle.borrow_mut().pop();
+    debug_assert!(idle.is_some(), "an arrival is bound only to a shard with a free VU");
+    match idle {
+        Some(handle) => handle.offer(*arrival),
+        None => lane.never_start(arrival, lane.ground.clock.now(), true),
+    }
+}
+
+/// The end of the lane's part: what other shards bound to its VUs still starts, unless the run is
+/// being stopped; what waits when the last shard leaves never started.
+fn leave(lane: &Lane, dispatch: &Dispatch, inbox: &mut UnboundedReceiver<Arrival>, stop: &Stop) {
+    let waiting = dispatch.leave(lane.ground.shard);
+    let now = lane.ground.clock.now();
+    while let Ok(arrival) = inbox.try_recv() {
+        offer(lane, &arrival);
+    }
+    if stop.is_asked() {
+        for handle in lane.handles.borrow().iter() {
+            if let Some(arrival) = handle.take_offer() {
+                lane.never_start(&arrival, now, false);
+            }
+        }
+    }
+    for arrival in waiting {
+        lane.never_start(&arrival, now, false);
+    }
+}

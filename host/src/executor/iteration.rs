@@ -1,0 +1,313 @@
+//! One VU and one of its iterations: the one place where an iteration's durations are taken.
+
+use std::{
+    future::{Future, poll_fn},
+    rc::Rc,
+    task::Poll,
+};
+
+use super::{
+    dispatch::Arrival,
+    ground::Notice,
+    handle::{Cut, Handle, yield_turn},
+    lane::Lane,
+};
+use crate::{
+    clock::{Instant, Span},
+    metric::{Builtin, Name, Outcome, Phase, TagSet},
+    primitive::{LogLevel, Primitives, Random},
+    verdict::Cause,
+    workload::{GuestError, GuestErrorKind, Iteration, VirtualUser},
+};
+
+/// A start is late by the runner's fault when its own parts of the delay exceed this.
+const SHORT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A virtual user of a lane.
+pub(super) struct Vu {
+    pub(super) lane: Rc<Lane>,
+    pub(super) handle: Rc<Handle>,
+    /// Scenario-wide number, from 0.
+    pub(super) in_scenario: u32,
+    /// Made while arrivals waited, and not yet used.
+    pub(super) cold: bool,
+    pub(super) primitives: Primitives,
+    user: Box<dyn VirtualUser>,
+    used: bool,
+    /// Iterations that it has begun.
+    pub(super) iterations: u64,
+    /// When it last became free, if nothing has happened since.
+    free_since: Option<Instant>,
+}
+
+/// What is known of an iteration before it begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beginning {
+    /// Scenario-wide number.
+    pub(super) number: u64,
+    /// What seeds its random numbers.
+    pub(super) stream: u64,
+    /// When it was due.
+    pub(super) due: Instant,
+    /// Stage it was due in.
+    pub(super) stage: usize,
+    /// Open model: when it was released, and when a VU was free for it.
+    pub(super) dispatched: Option<(Instant, Instant)>,
+}
+
+/// How an iteration ended.
+enum Ended {
+    Completed(Result<(), GuestError>),
+    Interrupted(Option<GuestError>),
+}
+
+impl Vu {
+    /// Makes a VU and runs its `init`. What goes wrong ends the run; then `None`.
+    pub(super) async fn make(lane: Rc<Lane>, handle: Rc<Handle>, in_scenario: u32) -> Option<Self> {
+        let ground = Rc::clone(&lane.ground);
+        let number = lane.shared.first_vu + in_scenario;
+        let primitives = match ground.primitives(number, lane.scenario().connection).await {
+            Ok(primitives) => primitives,
+            Err(error) => {
+                let text = format!("VU {number} could not connect to the bus: {error}");
+                (ground.notify)(Notice::Failed(Cause::Unreachable, text));
+                return None;
+            }
+        };
+        let now = ground.clock.now();
+        let tags = TagSet { phase: Phase::Setup, ..lane.tags_at(now, 0) };
+        let random = Random::new(ground.plan.seed, "init", u64::from(number));
+        primitives.scope.begin(tags, now, random);
+        let made = match ground.virtual_user(&primitives) {
+            Ok(mut user) => user.init().await.map(|()| user),
+            Err(error) => Err(error),
+        };
+        ground.pass_on(&primitives.scope);
+        match made {
+            Ok(user) => {
+                settle(&primitives).await;
+                lane.counts.borrow_mut().vus += 1;
+                Some(Self {
+                    lane,
+                    handle,
+                    in_scenario,
+                    cold: false,
+                    primitives,
+                    user,
+                    used: false,
+                    iterations: 0,
+                    free_since: None,
+                })
+            }
+            Err(error) => {
+                ground.error("init", number, &error);
+                let text = format!("init of VU {number}: {error}");
+                (ground.notify)(Notice::Failed(Cause::WorkloadError, text));
+                None
+            }
+        }
+    }
+
+    /// Now, without reading the clock twice between adjacent events of the host.
+    pub(super) fn now(&mut self) -> Instant {
+        self.free_since.take().unwrap_or_else(|| self.lane.ground.clock.now())
+    }
+
+    /// Runs one iteration to its end, its failure or its interruption, and records it.
+    pub(super) async fn iterate(&mut self, beginning: Beginning) {
+        let lane = Rc::clone(&self.lane);
+        let tags = lane.tags_at(beginning.due, beginning.stage);
+        let scenario = lane.scenario();
+        let iteration = Iteration {
+            exec: Rc::clone(&lane.exec),
+            scenario: Rc::clone(&lane.name),
+            stage: Rc::clone(lane.stage_name(beginning.stage)),
+            number: beginning.number,
+            due: beginning.due,
+            cpu_timeout: scenario.cpu_timeout,
+            env: Rc::clone(&lane.env),
+            stream: beginning.stream,
+        };
+        self.count_start(&lane, beginning.dispatched.is_none());
+        let random = iteration.random(lane.ground.plan.seed);
+        self.primitives.scope.begin(tags, beginning.due, random);
+        let begun = beginning.dispatched.map_or(beginning.due, |(_, free)| free);
+        self.handle.begin(begun);
+        let (result, waited) = self.handle.until_cut(self.user.iterate(&iteration)).await;
+        let ended = lane.ground.clock.now();
+        self.handle.end();
+        let ended_as = self.judge(result);
+        self.record(&beginning, tags, begun, ended, &ended_as);
+        lane.ground.pass_on(&self.primitives.scope);
+        let settled_at_once = settle(&self.primitives).await;
+        self.free_since = settled_at_once.then_some(ended);
+        if !waited && settled_at_once {
+            yield_turn().await;
+            self.free_since = None;
+        }
+    }
+
+    /// The next start reads the clock: something has happened since the VU became free.
+    pub(super) fn waited(&mut self) {
+        self.free_since = None;
+    }
+
+    /// In the closed model what is planned is what was started; arrivals were counted when due.
+    fn count_start(&mut self, lane: &Lane, closed: bool) {
+        let mut counts = lane.counts.borrow_mut();
+        counts.planned += u64::from(closed);
+        counts.started += 1;
+        counts.running += 1;
+        counts.vus_used += u32::from(!std::mem::replace(&mut self.used, true));
+        self.iterations += 1;
+    }
+
+    fn judge(&self, result: Result<Result<(), GuestError>, Cut>) -> Ended {
+        match result {
+            Ok(Err(error))
+                if matches!(error.kind, GuestErrorKind::CpuTimeout | GuestErrorKind::Limit) =>
+            {
+                self.lane.ground.error(&self.lane.name, self.primitives.scope.vu(), &error);
+                Ended::Interrupted(Some(error))
+            }
+            Ok(result) => {
+                if let Err(error) = &result {
+                    self.lane.ground.error(&self.lane.name, self.primitives.scope.vu(), error);
+                }
+                Ended::Completed(result)
+            }
+            Err(Cut::Stop) => Ended::Interrupted(None),
+            Err(Cut::Timeout) => {
+                let limit = self.lane.scenario().iteration_timeout;
+                let message =
+                    format!("an iteration took longer than iteration_timeout ({limit:?})");
+                let mut errors = self.lane.ground.errors.borrow_mut();
+                if errors.insert(&self.lane.name, "iteration_timeout", &message, None) {
+                    self.primitives.scope.log(LogLevel::Error, message.clone());
+                }
+                let kind = GuestErrorKind::Limit;
+                Ended::Interrupted(Some(GuestError { kind, message, place: None }))
+            }
+        }
+    }
+
+    /// Records an iteration: counts, durations, the parts of its delay.
+    fn record(
+        &self,
+        beginning: &Beginning,
+        tags: TagSet,
+        begun: Instant,
+        ended: Instant,
+        ended_as: &Ended,
+    ) {
+        let recorder = &self.lane.ground.recorder;
+        let at = beginning.due;
+        let started = self.primitives.scope.started().unwrap_or(begun);
+        let duration = Span::between(started, ended).nanos();
+        let response = Span::between(at, ended).nanos();
+        let open = beginning.dispatched.is_some();
+        let mut counts = self.lane.counts.borrow_mut();
+        counts.running -= 1;
+        counts.runner_short += u64::from(self.record_delay(beginning, tags, started));
+        match ended_as {
+            Ended::Completed(result) => {
+                counts.completed += 1;
+                counts.errors += u64::from(result.is_err());
+                let (outcome, error) = match result {
+                    Ok(()) => (Outcome::Ok, Name::NONE),
+                    Err(error) => (Outcome::Error, recorder.names().intern(error.kind.name())),
+                };
+                let ended_tags = TagSet { outcome, error, ..tags };
+                recorder.add(Builtin::Iterations.id(), ended_tags, at, 1.0);
+                recorder.rate(Builtin::IterationErrors.id(), tags, at, result.is_err());
+                recorder.trend(Builtin::IterationDuration.id(), ended_tags, at, duration);
+                if open {
+                    recorder.trend(Builtin::IterationResponseTime.id(), ended_tags, at, response);
+                }
+            }
+            Ended::Interrupted(error) => {
+                counts.interrupted += 1;
+                counts.errors += u64::from(error.is_some());
+                recorder.add(Builtin::InterruptedIterations.id(), tags, at, 1.0);
+                if error.is_some() {
+                    recorder.rate(Builtin::IterationErrors.id(), tags, at, true);
+                }
+                recorder.censored(Builtin::IterationDuration.id(), tags, at, duration);
+                if open {
+                    recorder.censored(Builtin::IterationResponseTime.id(), tags, at, response);
+                }
+            }
+        }
+        let host_calls = self.primitives.scope.host_calls();
+        if host_calls > 0 {
+            recorder.add(Builtin::GuestHostCalls.id(), tags, at, host_calls as f64);
+        }
+    }
+
+    /// The three parts of a late start, and their sum. True if the runner was late by a second.
+    fn record_delay(&self, beginning: &Beginning, tags: TagSet, started: Instant) -> bool {
+        let Some((released, free)) = beginning.dispatched else { return false };
+        let recorder = &self.lane.ground.recorder;
+        let at = beginning.due;
+        let release = Span::between(at, released);
+        let queue = Span::between(released, free);
+        let start = Span::between(free, started);
+        for (metric, part) in [
+            (Builtin::DispatchRelease, release.nanos()),
+            (Builtin::DispatchQueue, queue.nanos()),
+            (Builtin::DispatchStart, start.nanos()),
+            (Builtin::DispatchDelay, release.nanos() + queue.nanos() + start.nanos()),
+        ] {
+            recorder.trend(metric.id(), tags, at, part);
+        }
+        release.duration() + start.duration() > SHORT
+    }
+}
+
+impl Lane {
+    /// Records an arrival for which there was no room.
+    pub(super) fn drop_arrival(&self, arrival: &Arrival, now: Instant) {
+        let short = arrival.released.since(arrival.due) > SHORT;
+        self.counts.borrow_mut().dropped += 1;
+        self.give_up(Builtin::DroppedIterations, arrival, now, short);
+    }
+
+    /// Records an arrival that was due and never started; `by_runner` if it was never released.
+    pub(super) fn never_start(&self, arrival: &Arrival, now: Instant, by_runner: bool) {
+        self.counts.borrow_mut().never_started += 1;
+        self.give_up(Builtin::NeverStartedIterations, arrival, now, by_runner);
+    }
+
+    fn give_up(&self, count: Builtin, arrival: &Arrival, now: Instant, by_runner: bool) {
+        self.counts.borrow_mut().runner_short += u64::from(by_runner);
+        let tags = self.tags_at(arrival.due, arrival.stage);
+        let recorder = &self.ground.recorder;
+        let waited = Span::between(arrival.due, now).nanos();
+        recorder.add(count.id(), tags, arrival.due, 1.0);
+        for metric in [Builtin::IterationResponseTime, Builtin::DispatchDelay] {
+            recorder.censored(metric.id(), tags, arrival.due, waited);
+        }
+    }
+}
+
+/// Ends what an iteration left open: a transaction, a lease. True if nothing had to be waited for.
+async fn settle(primitives: &Primitives) -> bool {
+    let limit = primitives.scope.limits().operation_timeout;
+    let mut reset = std::pin::pin!(primitives.database.reset());
+    let first = poll_fn(|context| Poll::Ready(reset.as_mut().poll(context))).await;
+    let at_once = first.is_ready();
+    let result = match first {
+        Poll::Ready(result) => Ok(result),
+        Poll::Pending => tokio::time::timeout(limit, reset).await,
+    };
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(misuse)) => primitives.scope.log(LogLevel::Warn, misuse.to_string()),
+        Err(_) => {
+            let text = format!("the database took longer than {limit:?} to end a transaction");
+            primitives.scope.log(LogLevel::Warn, text);
+        }
+    }
+    primitives.scope.about_to_wait();
+    at_once
+}

@@ -1,0 +1,510 @@
+//! The course of a run: what is told to the shards, when, and what is made of their reports.
+//!
+//! | phase | ends when | goes wrong |
+//! |---|---|---|
+//! | connect | every shard is ready | a shard is lost: the run ends |
+//! | setup | shard 0 has run it | its cause; no VUs, no teardown |
+//! | prepare | every shard has made its VUs | `init` failed: no iterations, teardown |
+//! | run | every scenario has ended on every shard | a stop: running iterations are interrupted |
+//! | teardown | shard 0 has run it | its cause |
+//! | finish | every shard has handed over the rest | |
+//!
+//! A shard that is lost counts as having answered everything; a shard that does not answer a stop
+//! is given up after [`PATIENCE`]. So no phase waits for ever.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value as Json;
+use tokio::sync::mpsc;
+
+use super::{
+    RunOutcome, Shared,
+    collect::{AskKind, Collector, Notes},
+    event::Event,
+    facts::Ledger,
+    health,
+    shard::{Command, Interval, Report, Wires},
+    stop::{StopLevel, StopSignal},
+};
+use crate::{
+    clock::Instant,
+    executor::Notice,
+    metric::{Builtin, Recorder, TagSet},
+    plan::Start,
+    verdict::{Cause, Judge},
+};
+
+/// How long a shard may take to answer a stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Intervals of a shard that may wait for the run.
+const INTERVALS: usize = 4;
+/// How often the run looks at its thresholds and itself.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs a run.
+pub(super) struct Conductor {
+    shared: Arc<Shared>,
+    stop: StopSignal,
+    commands: Vec<mpsc::UnboundedSender<Command>>,
+    reports: mpsc::UnboundedReceiver<(usize, Report)>,
+    intervals: mpsc::Receiver<(usize, Interval)>,
+    alive: Vec<bool>,
+    judge: Judge,
+    ledger: Ledger,
+    recorder: Recorder,
+    next_tick: Instant,
+    /// When the whole run is stopped from outside.
+    deadline: Option<Instant>,
+    /// When the shards were told to stop.
+    stopped: Option<Instant>,
+    /// When the scenarios began.
+    begun: Option<Instant>,
+    hard: bool,
+    /// Where services in other processes hand in what they measured.
+    collector: Option<Collector>,
+    /// What the bus complained of.
+    notes: Notes,
+    /// What the summary says of the run beside its figures.
+    remarks: Vec<String>,
+}
+
+/// How a scenario stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It waits for another one to end.
+    Waiting,
+    /// Shards that have not ended it yet are counted.
+    Running,
+    /// It has ended.
+    Ended,
+}
+
+impl Conductor {
+    /// A conductor and the shards' ends of its wires.
+    pub(super) fn new(shared: Arc<Shared>, shards: usize, stop: StopSignal) -> (Self, Vec<Wires>) {
+        let (report, reports) = mpsc::unbounded_channel();
+        let (interval, intervals) = mpsc::channel(INTERVALS * shards);
+        let mut commands = Vec::new();
+        let mut wires = Vec::new();
+        for _ in 0..shards {
+            let (command, received) = mpsc::unbounded_channel();
+            commands.push(command);
+            wires.push(Wires {
+                commands: received,
+                reports: report.clone(),
+                intervals: interval.clone(),
+            });
+        }
+        let now = shared.clock.now();
+        let conductor = Self {
+            stop,
+            commands,
+            reports,
+            intervals,
+            alive: vec![true; shards],
+            judge: Judge::new(Arc::clone(&shared.plan), shared.names.clone()),
+            ledger: Ledger::new(&shared, shards),
+            recorder: Recorder::new(shared.recorder_config(), shards, now),
+            next_tick: now + TICK,
+            deadline: shared.plan.timeout.map(|timeout| now + timeout),
+            stopped: None,
+            begun: None,
+            hard: false,
+            collector: None,
+            notes: Notes::default(),
+            remarks: Vec::new(),
+            shared,
+        };
+        (conductor, wires)
+    }
+
+    /// A shard that never came to be.
+    pub(super) fn lose(&mut self, shard: usize, text: String) {
+        self.take(shard, Report::Lost(Cause::Internal, text));
+    }
+
+    /// From the connections to the end.
+    pub(super) async fn run(mut self) -> RunOutcome {
+        let cost = health::own_cost(&self.shared).await;
+        self.ledger.own_cost = cost;
+        let connected = self.connect().await;
+        if connected {
+            self.open_collector().await;
+        }
+        if connected && let Some(data) = self.setup().await {
+            let data = Arc::new(data);
+            self.phase("prepare");
+            self.tell_all(&Command::Prepare(data));
+            let limit = self.shared.plan.setup_timeout;
+            if self.prepared(limit).await {
+                self.scenarios().await;
+            }
+            self.teardown().await;
+        }
+        self.finish().await
+    }
+
+    async fn connect(&mut self) -> bool {
+        self.gather(|report| matches!(report, Report::Ready), None).await
+    }
+
+    async fn setup(&mut self) -> Option<Json> {
+        self.phase("setup");
+        self.tell(0, &Command::Setup);
+        let result = self.answer(|report| match report {
+            Report::Setup(result) => Ok(result),
+            other => Err(other),
+        });
+        match result.await?? {
+            Ok(data) => (self.stopped.is_none() && self.healthy()).then_some(data),
+            Err((cause, text)) => {
+                self.ledger.cause(cause, text);
+                None
+            }
+        }
+    }
+
+    async fn prepared(&mut self, limit: Duration) -> bool {
+        let until = self.shared.clock.now() + limit;
+        let ready = self.gather(|report| matches!(report, Report::Prepared), Some(until)).await;
+        if !ready && self.stopped.is_none() && self.healthy() {
+            let text = format!("init of all VUs took longer than setup_timeout ({limit:?})");
+            self.ledger.cause(Cause::SetupTimeout, text);
+        }
+        ready
+    }
+
+    /// Starts each scenario when it is its turn, until all have ended everywhere.
+    async fn scenarios(&mut self) {
+        self.phase("run");
+        let clock = self.shared.clock;
+        let plan = Arc::clone(&self.shared.plan);
+        let start = clock.now();
+        self.begun = Some(start);
+        self.ledger.begin(start, &self.shared);
+        self.judge.observe(&self.recorder.take(start));
+        self.recorder.start_at(start);
+        self.tell_all(&Command::Begin(start));
+        let mut standing = vec![Standing::Waiting; plan.scenarios.len()];
+        let mut left: Vec<usize> = vec![0; plan.scenarios.len()];
+        let mut ended_by: Vec<Vec<bool>> = vec![vec![false; self.alive.len()]; left.len()];
+        loop {
+            for (index, scenario) in plan.scenarios.iter().enumerate() {
+                if standing[index] != Standing::Waiting {
+                    continue;
+                }
+                let at = match &scenario.start {
+                    _ if self.stopped.is_some() => {
+                        standing[index] = Standing::Ended;
+                        continue;
+                    }
+                    Start::At(offset) => start + *offset,
+                    Start::After(name) => {
+                        let ended = plan.scenarios.iter().position(|other| other.name == *name);
+                        match ended {
+                            Some(other) if standing[other] != Standing::Ended => continue,
+                            _ => clock.now(),
+                        }
+                    }
+                };
+                standing[index] = Standing::Running;
+                left[index] = self.shared.scenarios[index].shards;
+                self.ledger.scenario_began(index, at);
+                self.tell_all(&Command::Start { scenario: index, at });
+            }
+            for index in 0..standing.len() {
+                let open = (0..left[index])
+                    .filter(|shard| self.alive[*shard] && !ended_by[index][*shard])
+                    .count();
+                if standing[index] == Standing::Running && open == 0 {
+                    standing[index] = Standing::Ended;
+                    self.ledger.scenario_ended(index, clock.now());
+                }
+            }
+            if standing.iter().all(|standing| *standing == Standing::Ended) {
+                break;
+            }
+            if standing.contains(&Standing::Waiting) && !standing.contains(&Standing::Running) {
+                continue;
+            }
+            if self.given_up() {
+                break;
+            }
+            if let Some((shard, Report::Ended { scenario, at })) = self.next(None).await {
+                ended_by[scenario][shard] = true;
+                self.ledger.scenario_ended(scenario, at);
+            }
+        }
+        self.ledger.end(clock.now());
+    }
+
+    async fn teardown(&mut self) {
+        if self.given_up() || !self.alive[0] {
+            return;
+        }
+        self.phase("teardown");
+        self.tell(0, &Command::Teardown);
+        let result = self.answer(|report| match report {
+            Report::Teardown(result) => Ok(result),
+            other => Err(other),
+        });
+        if let Some(Err((cause, text))) = result.await {
+            self.ledger.cause(cause, text);
+        }
+    }
+
+    /// Collects the rest and makes the facts.
+    async fn finish(mut self) -> RunOutcome {
+        self.phase("report");
+        if !self.hard {
+            self.count_lost().await;
+            self.collect_last().await;
+        }
+        self.tell_all(&Command::Finish);
+        let mut finished = vec![false; self.alive.len()];
+        let until = self.shared.clock.now() + PATIENCE;
+        while !self.hard
+            && self.shared.clock.now() < until
+            && (0..finished.len()).any(|shard| self.alive[shard] && !finished[shard])
+        {
+            if let Some((shard, Report::Finished { interval, errors })) =
+                self.next(Some(until)).await
+            {
+                finished[shard] = true;
+                self.observe(shard, &interval);
+                self.ledger.errors.merge(errors);
+            }
+        }
+        for (shard, finished) in finished.iter().enumerate() {
+            if self.alive[shard] && !finished && !self.hard {
+                self.ledger.cause(Cause::Internal, format!("shard {shard} does not answer"));
+            }
+        }
+        while let Ok((shard, interval)) = self.intervals.try_recv() {
+            self.judge.observe(&interval.snapshot);
+            let _ = shard;
+        }
+        self.tick();
+        let start = self.begun.unwrap_or_else(|| self.shared.clock.now());
+        let mut facts = self.ledger.facts(&self.shared);
+        facts.remarks.append(&mut self.remarks);
+        RunOutcome { judge: self.judge, facts, start, names: self.shared.names.clone() }
+    }
+
+    /// What the bus knows only when nobody sends any more: messages that never came.
+    async fn count_lost(&mut self) {
+        let report = self.shared.bus.delivery_report().await;
+        for (tags, lost) in report.lost {
+            self.recorder.add(Builtin::BusLost.id(), tags, self.shared.clock.now(), lost as f64);
+        }
+    }
+
+    /// Finds the services in other processes and tells them that the run begins.
+    async fn open_collector(&mut self) {
+        match Collector::open(&self.shared).await {
+            Ok(collector) => self.collector = collector,
+            Err(remark) => {
+                self.shared.log.tell(Event::Note(remark.clone()));
+                self.remarks.push(remark);
+            }
+        }
+    }
+
+    /// Each second: what services answered to the last question, and the next question.
+    async fn collect(&mut self) {
+        let Some(collector) = &mut self.collector else { return };
+        collector.take(&self.shared);
+        collector.ask(&self.shared, AskKind::Each).await;
+        self.observe_services();
+    }
+
+    /// At the end, when nobody sends any more: what services have measured since.
+    async fn collect_last(&mut self) {
+        let Some(collector) = &mut self.collector else { return };
+        let missing = collector.last(&self.shared).await;
+        self.remarks.extend(missing.into_iter().map(|service| {
+            format!(
+                "the service `{service}` did not answer at the end: what it measured in its last \
+                 second is missing"
+            )
+        }));
+        self.remarks.extend(collector.remark());
+        self.observe_services();
+    }
+
+    fn observe_services(&mut self) {
+        let (shard, now) = (self.alive.len(), self.shared.clock.now());
+        let collected = self.collector.as_mut().and_then(|it| it.snapshot(shard, now));
+        if let Some(snapshot) = collected {
+            self.judge.observe(&snapshot);
+        }
+    }
+
+    /// What happened to the run's connections to the bus.
+    fn note_bus(&mut self, now: Instant) {
+        let events = self.shared.bus.take_events();
+        for (metric, count) in [
+            (Builtin::BusReconnects, events.reconnects),
+            (Builtin::BusSlowConsumerDrops, events.slow_consumer_drops),
+        ] {
+            if count > 0 {
+                self.recorder.add(metric.id(), TagSet::default(), now, count as f64);
+            }
+        }
+        let lost = (events.disconnects > 0)
+            .then(|| format!("{} connections to the bus were lost", events.disconnects));
+        let back = (events.reconnects > 0)
+            .then(|| format!("{} connections to the bus are back", events.reconnects));
+        let complaints = self.notes.fresh(events.notes);
+        for note in lost.into_iter().chain(back).chain(complaints) {
+            self.shared.log.tell(Event::Note(note));
+        }
+    }
+
+    /// Waits until every live shard has given a report of a kind; false if the run is to end
+    /// before that, or at `until`.
+    async fn gather(&mut self, expected: impl Fn(&Report) -> bool, until: Option<Instant>) -> bool {
+        let mut answered = vec![false; self.alive.len()];
+        loop {
+            if self.stopped.is_some() || !self.healthy() {
+                return false;
+            }
+            if answered.iter().zip(&self.alive).all(|(answered, alive)| *answered || !alive) {
+                return true;
+            }
+            if until.is_some_and(|until| self.shared.clock.now() >= until) {
+                return false;
+            }
+            if let Some((shard, report)) = self.next(until).await {
+                answered[shard] |= expected(&report);
+            }
+        }
+    }
+
+    /// Waits for one report of shard 0, through stops; `None` if the shard is lost or given up.
+    async fn answer<T>(&mut self, expected: impl Fn(Report) -> Result<T, Report>) -> Option<T> {
+        while self.alive[0] && !self.given_up() {
+            if let Some((_, report)) = self.next(None).await
+                && let Ok(answer) = expected(report)
+            {
+                return Some(answer);
+            }
+        }
+        None
+    }
+
+    /// The next report that a phase may wait for. `None` when something else has happened (a stop, a
+    /// lost shard, a tick, `until`) and the phase should look at what it waits for again.
+    async fn next(&mut self, until: Option<Instant>) -> Option<(usize, Report)> {
+        let clock = self.shared.clock;
+        let never = Instant::from_nanos(u64::MAX / 4);
+        let deadline = self.deadline.filter(|_| self.stopped.is_none()).unwrap_or(never);
+        let wake = until.unwrap_or(never).min(deadline).min(self.next_tick);
+        let level = match self.stop.level() {
+            StopLevel::None => StopLevel::Graceful,
+            StopLevel::Graceful | StopLevel::Hard => StopLevel::Hard,
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.reached(level), if !self.hard => self.obey_stop(),
+            Some((shard, interval)) = self.intervals.recv() => self.observe(shard, &interval),
+            Some((shard, report)) = self.reports.recv() => return self.take(shard, report),
+            () = clock.sleep_until(wake) => {
+                let now = clock.now();
+                if now >= self.next_tick {
+                    self.collect().await;
+                    self.tick();
+                    self.next_tick = now + TICK;
+                }
+                if now >= deadline {
+                    let limit = self.shared.plan.timeout.unwrap_or_default();
+                    let text = format!("the run took longer than its timeout ({limit:?})");
+                    self.end(Cause::Interrupted, text);
+                }
+            }
+        }
+        None
+    }
+
+    fn obey_stop(&mut self) {
+        self.hard = self.stop.level() == StopLevel::Hard;
+        let text = if self.hard { "stopped at once" } else { "stopped from outside" };
+        self.end(Cause::Interrupted, text.to_owned());
+    }
+
+    /// Takes a report; gives it on if a phase may wait for it.
+    fn take(&mut self, shard: usize, report: Report) -> Option<(usize, Report)> {
+        match report {
+            Report::Lost(cause, text) => {
+                self.alive[shard] = false;
+                self.ledger.lost(shard);
+                self.end(cause, text);
+            }
+            Report::Notice(Notice::Aborted(reason)) => {
+                self.end(Cause::Aborted, format!("aborted by the workload: {reason}"));
+            }
+            Report::Notice(Notice::MarkedFailed(reason)) => {
+                let text = format!("marked failed by the workload: {reason}");
+                self.ledger.cause(Cause::MarkedFailed, text);
+            }
+            Report::Notice(Notice::Failed(cause, text)) => self.end(cause, text),
+            report => return Some((shard, report)),
+        }
+        None
+    }
+
+    /// Ends the run before its time, for this reason. The first reason of a cause is kept.
+    fn end(&mut self, cause: Cause, text: String) {
+        self.shared.log.tell(Event::Note(text.clone()));
+        self.ledger.cause(cause, text);
+        if self.stopped.is_none() {
+            self.stopped = Some(self.shared.clock.now());
+            self.tell_all(&Command::Stop);
+        }
+    }
+
+    fn observe(&mut self, shard: usize, interval: &Interval) {
+        self.judge.observe(&interval.snapshot);
+        self.ledger.observe(shard, interval, self.shared.clock.now());
+    }
+
+    /// Once a second: the runner itself, progress, thresholds that stop the run.
+    fn tick(&mut self) {
+        let now = self.shared.clock.now();
+        self.note_bus(now);
+        self.ledger.sample(&self.recorder, now, &self.shared);
+        self.judge.observe(&self.recorder.take(now));
+        let Some(start) = self.begun else { return };
+        self.shared.log.tell(Event::Progress(self.ledger.progress(&self.shared, now)));
+        if self.stopped.is_none()
+            && let Some(reason) = self.judge.abort(start, now)
+        {
+            self.end(Cause::ThresholdsFailed, format!("stopped by a threshold: {reason}"));
+        }
+    }
+
+    fn phase(&self, name: &'static str) {
+        self.shared.log.tell(Event::Phase(name));
+    }
+
+    fn healthy(&self) -> bool {
+        self.alive.iter().all(|alive| *alive)
+    }
+
+    /// Whether the shards' answers are no longer waited for.
+    fn given_up(&self) -> bool {
+        let patience = PATIENCE + self.shared.plan.teardown_timeout;
+        self.hard || self.stopped.is_some_and(|at| self.shared.clock.now().since(at) > patience)
+    }
+
+    fn tell(&self, shard: usize, command: &Command) {
+        // A shard that is gone has told so, or will.
+        let _ = self.commands[shard].send(command.clone());
+    }
+
+    fn tell_all(&self, command: &Command) {
+        for shard in 0..self.commands.len() {
+            self.tell(shard, command);
+        }
+    }
+}

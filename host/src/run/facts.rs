@@ -1,0 +1,323 @@
+//! What the run knows beside its samples, as it comes in: counts, causes, the runner's own figures.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use super::{
+    Shared,
+    event::{Progress, ScenarioProgress},
+    health::{OwnCost, Usage},
+    shard::Interval,
+};
+use crate::{
+    clock::Instant,
+    executor::{Counts, ErrorTally},
+    metric::{Builtin, Cell, Outcome, Phase, Recorder, TagSet, Trend},
+    plan::{Executor, Plan},
+    verdict::{Cause, Facts, RunnerFacts, ScenarioFacts},
+};
+
+/// The books of a run.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// By shard and scenario, as last told.
+    counts: Vec<Vec<Counts>>,
+    scenarios: Vec<Window>,
+    pub(super) errors: ErrorTally,
+    pub(super) own_cost: OwnCost,
+    causes: Vec<(Cause, String)>,
+    begun: Option<Instant>,
+    ended: Option<Instant>,
+    first_usage: Usage,
+    last_usage: Usage,
+    last_sample: Instant,
+    first_sample: Instant,
+    cpu_percent_max: f64,
+    /// Iterations that ended since the last progress.
+    recent: Trend<u64>,
+    recent_from: (Instant, u64),
+    merged_intervals: u64,
+}
+
+/// When a scenario ran.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    start: Option<Instant>,
+    end: Option<Instant>,
+}
+
+impl Ledger {
+    pub(super) fn new(shared: &Arc<Shared>, shards: usize) -> Self {
+        let scenarios = shared.plan.scenarios.len();
+        let now = shared.clock.now();
+        let usage = Usage::now();
+        Self {
+            counts: vec![vec![Counts::default(); scenarios]; shards],
+            scenarios: vec![Window::default(); scenarios],
+            errors: ErrorTally::default(),
+            own_cost: OwnCost::default(),
+            causes: Vec::new(),
+            begun: None,
+            ended: None,
+            first_usage: usage,
+            last_usage: usage,
+            last_sample: now,
+            first_sample: now,
+            cpu_percent_max: 0.0,
+            recent: Trend::default(),
+            recent_from: (now, 0),
+            merged_intervals: 0,
+        }
+    }
+
+    /// Notes a cause; the first text of each is kept.
+    pub(super) fn cause(&mut self, cause: Cause, text: String) {
+        if !self.causes.iter().any(|(known, _)| *known == cause) {
+            self.causes.push((cause, text));
+        }
+    }
+
+    pub(super) fn begin(&mut self, now: Instant, shared: &Shared) {
+        self.begun = Some(now);
+        self.recent_from.0 = now;
+        // What setup used is not the load's.
+        let mut usage = Usage::now();
+        usage.cpu_s -= shared.service_cpu_ns.load(Ordering::Relaxed) as f64 / 1e9;
+        (self.first_usage, self.last_usage) = (usage, usage);
+        (self.first_sample, self.last_sample) = (now, now);
+    }
+
+    pub(super) fn end(&mut self, now: Instant) {
+        self.ended = Some(now);
+    }
+
+    pub(super) fn scenario_began(&mut self, scenario: usize, at: Instant) {
+        self.scenarios[scenario].start = Some(at);
+    }
+
+    pub(super) fn scenario_ended(&mut self, scenario: usize, at: Instant) {
+        let end = &mut self.scenarios[scenario].end;
+        *end = Some(end.map_or(at, |end| end.max(at)));
+    }
+
+    /// A shard is gone: what it was running was cut off.
+    pub(super) fn lost(&mut self, shard: usize) {
+        self.counts[shard].iter_mut().for_each(Counts::settle);
+    }
+
+    pub(super) fn observe(&mut self, shard: usize, interval: &Interval, now: Instant) {
+        self.counts[shard].clone_from(&interval.counts);
+        let length = interval.snapshot.to.since(interval.snapshot.from);
+        self.merged_intervals += u64::from(length > Duration::from_millis(1_900));
+        let _ = now;
+        for (key, _, cell) in &interval.snapshot.cells {
+            let watched = key.metric == Builtin::IterationResponseTime.id()
+                || key.metric == Builtin::IterationDuration.id();
+            let counted = key.tags.phase == Phase::Main && key.tags.outcome != Outcome::Error;
+            if let Cell::Trend(trend) = cell
+                && watched
+                && counted
+            {
+                self.recent.merge(trend);
+            }
+        }
+    }
+
+    /// Samples the runner itself and the number of VUs.
+    pub(super) fn sample(&mut self, recorder: &Recorder, now: Instant, shared: &Shared) {
+        let tags = TagSet::default();
+        let total = self.total();
+        if self.begun.is_some() && self.ended.is_none() {
+            recorder.gauge(Builtin::Vus.id(), tags, now, f64::from(total.running));
+            recorder.gauge(Builtin::VusMax.id(), tags, now, f64::from(total.vus));
+        }
+        let wall = now.since(self.last_sample).as_secs_f64();
+        if shared.clock.is_virtual() || wall < 0.05 {
+            return;
+        }
+        let mut usage = Usage::now();
+        // What the workload's own services use is not the runner's.
+        usage.cpu_s -= shared.service_cpu_ns.load(Ordering::Relaxed) as f64 / 1e9;
+        let percent = (usage.cpu_s - self.last_usage.cpu_s) / wall * 100.0;
+        recorder.gauge(Builtin::RunnerCpuPercent.id(), tags, now, percent);
+        recorder.gauge(Builtin::RunnerRssBytes.id(), tags, now, usage.rss_bytes as f64);
+        if self.ended.is_none() {
+            self.cpu_percent_max = self.cpu_percent_max.max(percent);
+        }
+        (self.last_usage, self.last_sample) = (usage, now);
+    }
+
+    fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        self.counts.iter().flatten().for_each(|counts| total += *counts);
+        total
+    }
+
+    fn of_scenario(&self, scenario: usize) -> Counts {
+        let mut sum = Counts::default();
+        self.counts.iter().for_each(|shard| sum += shard[scenario]);
+        sum
+    }
+
+    /// How far the run is.
+    pub(super) fn progress(&mut self, shared: &Shared, now: Instant) -> Progress {
+        let begun = self.begun.unwrap_or(now);
+        let total = self.total();
+        let recent = std::mem::take(&mut self.recent);
+        let (from, before) = std::mem::replace(&mut self.recent_from, (now, total.completed));
+        let seconds = now.since(from).as_secs_f64();
+        let scenarios = shared.plan.scenarios.iter().enumerate().map(|(index, scenario)| {
+            let counts = self.of_scenario(index);
+            let window = self.scenarios[index];
+            let elapsed = window.start.map_or(Duration::ZERO, |start| now.since(start));
+            let planned = planned(&shared.plan, index);
+            let share = match (window.end, planned) {
+                (Some(_), _) => 1.0,
+                (None, Some(planned)) if !scenario.executor.is_open() => {
+                    counts.completed as f64 / planned.max(1) as f64
+                }
+                _ => elapsed.as_secs_f64() / scenario.executor.duration().as_secs_f64().max(1e-9),
+            };
+            ScenarioProgress {
+                name: scenario.name.clone(),
+                executor: scenario.executor.name(),
+                vus: (counts.running, counts.vus),
+                started: counts.started,
+                planned,
+                share: share.min(1.0),
+                stage: stage(scenario, elapsed),
+                backlog: shared.scenarios[index].waiting() as u64,
+            }
+        });
+        Progress {
+            elapsed: now.since(begun),
+            planned: planned_duration(&shared.plan),
+            scenarios: scenarios.collect(),
+            iterations: total.completed,
+            iterations_per_second: if seconds > 0.0 {
+                (total.completed - before) as f64 / seconds
+            } else {
+                0.0
+            },
+            errors: total.errors,
+            p95: (!recent.values.is_empty())
+                .then(|| Duration::from_nanos(recent.values.value_at_quantile(0.95))),
+        }
+    }
+
+    /// The facts of the run, at its end.
+    pub(super) fn facts(self, shared: &Shared) -> Facts {
+        let now = shared.clock.now();
+        let scenarios =
+            (0..self.scenarios.len()).map(|index| self.scenario(shared, index, now)).collect();
+        let runner = self.runner(shared);
+        let duration =
+            self.begun.map_or(Duration::ZERO, |begun| self.ended.unwrap_or(now).since(begun));
+        let mut remarks = Vec::new();
+        if self.merged_intervals > 0 {
+            remarks.push(format!(
+                "{} intervals were merged because the runner lagged: per-second figures are coarser \
+                 there, none is lost",
+                self.merged_intervals
+            ));
+        }
+        let mut causes = self.causes;
+        causes.sort_by_key(|(cause, _)| *cause);
+        Facts { duration, scenarios, runner, errors: self.errors.facts(), causes, remarks }
+    }
+
+    fn scenario(&self, shared: &Shared, index: usize, now: Instant) -> ScenarioFacts {
+        let scenario = &shared.plan.scenarios[index];
+        let counts = self.of_scenario(index);
+        let window = self.scenarios[index];
+        let duration_s =
+            window.start.map_or(0.0, |start| window.end.unwrap_or(now).since(start).as_secs_f64());
+        // Iterations that run into graceful_stop do not lower the rate that was achieved.
+        let rate_s = duration_s.min(scenario.executor.duration().as_secs_f64());
+        let executor_s = scenario.executor.duration().as_secs_f64();
+        let asked = scenario.executor.is_open().then(|| planned(&shared.plan, index)).flatten();
+        ScenarioFacts {
+            name: scenario.name.clone(),
+            executor: scenario.executor.name().to_owned(),
+            open: scenario.executor.is_open(),
+            planned: counts.planned,
+            started: counts.started,
+            completed: counts.completed,
+            interrupted: counts.interrupted,
+            dropped: counts.dropped,
+            never_started: counts.never_started,
+            errors: counts.errors,
+            vus: counts.vus_used,
+            vus_max: counts.vus,
+            asked_rate: asked.filter(|_| executor_s > 0.0).map(|asked| asked as f64 / executor_s),
+            achieved_rate: if rate_s > 0.0 { counts.started as f64 / rate_s } else { 0.0 },
+            runner_short: counts.runner_short,
+            duration_s,
+        }
+    }
+
+    fn runner(&self, shared: &Shared) -> RunnerFacts {
+        let wall = self.last_sample.since(self.first_sample).as_secs_f64();
+        let cpu = self.last_usage.cpu_s - self.first_usage.cpu_s;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        RunnerFacts {
+            cores: shared.shards.min(cores) as u32,
+            cpu_percent: if wall > 0.0 { cpu / wall * 100.0 } else { 0.0 },
+            cpu_percent_max: self.cpu_percent_max,
+            cpu_user_s: self.last_usage.user_s - self.first_usage.user_s,
+            cpu_system_s: self.last_usage.system_s - self.first_usage.system_s,
+            rss_bytes: self.last_usage.rss_bytes,
+            peak_rss_bytes: self.last_usage.peak_rss_bytes,
+            empty_operation_ns: self.own_cost.empty_operation_ns,
+            clock_read_ns: self.own_cost.clock_read_ns,
+            cold_vus: self.total().cold_vus,
+            events_dropped: shared.log.events_dropped(),
+            log_lines_dropped: shared.log.lines_dropped(),
+            ..RunnerFacts::default()
+        }
+    }
+}
+
+/// Iterations that a scenario plans, where a number is known.
+fn planned(plan: &Plan, scenario: usize) -> Option<u64> {
+    let scenario = &plan.scenarios[scenario];
+    match &scenario.executor {
+        Executor::SharedIterations { iterations, .. } => Some(plan.segment.share(*iterations)),
+        Executor::PerVuIterations { vus, iterations, .. } => {
+            Some(plan.segment.share(u64::from(*vus)) * iterations)
+        }
+        Executor::ConstantVus { .. } | Executor::RampingVus { .. } => None,
+        Executor::ConstantArrivalRate { .. } | Executor::RampingArrivalRate { .. } => {
+            scenario.arrivals(plan.segment, plan.seed).map(|schedule| schedule.planned())
+        }
+    }
+}
+
+/// From the first scenario's start until the last iteration may start, as far as it is known.
+fn planned_duration(plan: &Plan) -> Duration {
+    let end = |scenario: &crate::plan::Scenario| match &scenario.start {
+        crate::plan::Start::At(at) => *at + scenario.executor.duration(),
+        crate::plan::Start::After(_) => scenario.executor.duration(),
+    };
+    plan.scenarios.iter().map(end).max().unwrap_or_default()
+}
+
+fn stage(scenario: &crate::plan::Scenario, elapsed: Duration) -> Option<String> {
+    let ends = match &scenario.executor {
+        Executor::RampingVus { stages, .. } => {
+            stages.iter().map(|stage| stage.duration).collect::<Vec<_>>()
+        }
+        Executor::RampingArrivalRate { stages, .. } => {
+            stages.iter().map(|stage| stage.duration).collect()
+        }
+        _ => return None,
+    };
+    let mut end = Duration::ZERO;
+    let index = ends.iter().position(|duration| {
+        end += *duration;
+        elapsed < end
+    });
+    scenario.stage_names().get(index?).map(|name| (*name).to_owned())
+}

@@ -1,0 +1,160 @@
+//! The runner's own part in its figures: heartbeats, CPU, memory, what an empty operation costs.
+//! SEMANTICS §5.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use super::Shared;
+use crate::{
+    clock::{Clock, Instant},
+    executor::{Ground, Timer},
+    metric::{Builtin, Cell, Name, Names, Recorder, RecorderConfig, Selector, TagSet, Totals},
+    plan::Limits,
+    primitive::{LogLine, LogSink, Operation, Random, Scope, ScopeConfig, Stamped},
+};
+
+/// How often a shard's loop shows that it turns.
+const BEAT: Duration = Duration::from_millis(5);
+/// Empty operations that are measured before a run.
+const PROBES: u32 = 2_001;
+/// Kernel clock ticks per second in /proc, fixed by the ABI.
+const TICKS: f64 = 100.0;
+
+/// Records how late each beat of the shard's loop was; missed ones from when they were due, so that
+/// a stall of a second counts as two hundred late beats and not as one.
+pub(super) async fn heartbeat(ground: Rc<Ground>) {
+    let clock = ground.clock;
+    let mut timer = Timer::new(clock, false);
+    let mut due = clock.now() + BEAT;
+    loop {
+        timer.wait_until(due).await;
+        let now = clock.now();
+        while due <= now {
+            let late = now.since(due).as_nanos() as u64;
+            ground.recorder.trend(Builtin::RunnerLoopLag.id(), TagSet::default(), due, late);
+            due = due + BEAT;
+        }
+    }
+}
+
+/// CPU and memory of this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    /// CPU time of all threads, in seconds.
+    pub(super) cpu_s: f64,
+    /// Of it, in user mode and in the kernel.
+    pub(super) user_s: f64,
+    pub(super) system_s: f64,
+    /// Resident memory, now and at most.
+    pub(super) rss_bytes: u64,
+    pub(super) peak_rss_bytes: u64,
+}
+
+impl Usage {
+    /// As the kernel tells it; zero where it does not.
+    pub(super) fn now() -> Self {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let kilobytes = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // After the name in parentheses, which may hold anything, user time is the 12th field.
+        let fields: Vec<f64> = stat
+            .rsplit_once(')')
+            .map(|(_, rest)| rest.split_whitespace().skip(11).take(2))
+            .into_iter()
+            .flatten()
+            .filter_map(|field| field.parse().ok())
+            .collect();
+        let ticks = |index: usize| fields.get(index).map_or(0.0, |ticks| ticks / TICKS);
+        Self {
+            cpu_s: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
+            user_s: ticks(0),
+            system_s: ticks(1),
+            rss_bytes: kilobytes("VmRSS:").unwrap_or(0) * 1024,
+            peak_rss_bytes: kilobytes("VmHWM:").unwrap_or(0) * 1024,
+        }
+    }
+}
+
+/// What the host itself costs on this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnCost {
+    /// Median duration of an operation that does nothing, as it would be recorded.
+    pub empty_operation_ns: f64,
+    /// One reading of the clock.
+    pub clock_read_ns: f64,
+}
+
+/// Measures it, on the calling thread, with the run's clock and a recorder like the shards'.
+pub(super) async fn own_cost(shared: &Arc<Shared>) -> OwnCost {
+    if shared.clock.is_virtual() {
+        return OwnCost::default();
+    }
+    noise_floor(shared.clock).await
+}
+
+/// Nothing is logged while nothing happens.
+#[derive(Debug)]
+struct Silence;
+
+impl LogSink for Silence {
+    fn line(&self, _: LogLine) {}
+}
+
+/// Measures what the host itself costs, on the calling thread, with a recorder like a run's.
+pub async fn noise_floor(clock: Clock) -> OwnCost {
+    let config = RecorderConfig {
+        registry: Arc::default(),
+        names: Names::default(),
+        windowed: Vec::new(),
+        max_series: Limits::default().series,
+    };
+    let recorder = Rc::new(Recorder::new(config, 0, clock.now()));
+    let scope = Scope::new(
+        ScopeConfig {
+            clock,
+            recorder: Rc::clone(&recorder),
+            limits: Arc::new(Limits::default()),
+            ops: Arc::from([]),
+            metrics: Arc::default(),
+            log: Rc::new(Silence),
+            trace: false,
+            seed: 0,
+        },
+        0,
+    );
+    scope.begin(TagSet::default(), clock.now(), Random::new(0, "probe", 0));
+    let operation = Operation {
+        count: Builtin::BusRequests,
+        duration: Builtin::BusRequestDuration,
+        failed: Builtin::BusRequestFailed,
+    };
+    for _ in 0..PROBES {
+        let nothing = async { Stamped { result: Ok(()), span: None } };
+        let _ = scope.measure(operation, Name::NONE, nothing).await;
+    }
+    let mut totals = Totals::default();
+    totals.merge(&recorder.take(clock.now()));
+    let durations = totals.select(
+        recorder.registry(),
+        recorder.names(),
+        operation.duration.id(),
+        &Selector::default(),
+    );
+    let Cell::Trend(durations) = durations else { return OwnCost::default() };
+    OwnCost {
+        empty_operation_ns: durations.values.value_at_quantile(0.5) as f64,
+        clock_read_ns: clock_read(clock),
+    }
+}
+
+fn clock_read(clock: Clock) -> f64 {
+    let first = clock.now();
+    let mut last = Instant::ZERO;
+    for _ in 0..PROBES {
+        last = std::hint::black_box(clock.now());
+    }
+    last.since(first).as_nanos() as f64 / f64::from(PROBES)
+}

@@ -1,0 +1,377 @@
+//! Services: what answers messages, inside a run (`services:` in a workload's options) or as a
+//! process of its own (`wavetank serve`, see [`super::serve`]).
+//!
+//! Inside a run they live on a thread of their own, built like a shard but without scenarios: what
+//! they use is not the runner's CPU, and what they do cannot hold up a VU. Messages of all subjects
+//! are handled by one bounded pool of virtual users; what waits for one waits in its subscription, in
+//! order. A handler's time is taken here, around the handler, and tagged `target:<service>`.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::Shared;
+use crate::{
+    clock::Span,
+    executor::Ground,
+    metric::{Builtin, Name, Outcome, Phase, TagSet},
+    plan::ConnectionSharing,
+    primitive::{LogLevel, Primitives, Random, bus},
+    verdict::Cause,
+    workload::{GuestError, GuestErrorKind, VirtualUser},
+};
+
+/// Messages that are handled at the same time inside a run.
+const WORKERS: usize = 64;
+/// Wall time after which a handler is cut off.
+const HANDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How services are offered.
+#[derive(Clone, Debug)]
+pub(super) struct Offer {
+    /// The tag `target` of what is measured.
+    pub(super) target: String,
+    /// Processes with the same queue share the messages.
+    pub(super) queue: Option<String>,
+    /// Messages that are handled at the same time.
+    pub(super) workers: usize,
+    /// All workers are made, and their `init` (`start`) has run, before the first message is taken.
+    /// Not inside a run: its services answer while `setup` makes what `init` may need.
+    pub(super) prepared: bool,
+}
+
+/// Services that are live; they end with this.
+pub(super) struct Services {
+    pool: Rc<Pool>,
+    /// One per subject; one that ends by itself has lost its subscription.
+    pub(super) tasks: JoinSet<()>,
+}
+
+/// A virtual user that handles messages.
+struct Worker {
+    primitives: Primitives,
+    user: Box<dyn VirtualUser>,
+}
+
+/// What the handlers of all subjects share.
+struct Pool {
+    ground: Rc<Ground>,
+    offer: Offer,
+    idle: RefCell<Vec<Worker>>,
+    room: Arc<Semaphore>,
+    /// Workers made so far.
+    hired: Cell<u32>,
+    /// Messages that were taken and are not finished.
+    busy: Rc<Cell<usize>>,
+    stop: watch::Sender<bool>,
+}
+
+/// A message that is being handled, or waits for a worker.
+struct Busy(Rc<Cell<usize>>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// Subscribes the services of a run to all subjects; live when this returns. They end with the set.
+pub(super) async fn start(ground: &Rc<Ground>) -> Result<JoinSet<()>, (Cause, String)> {
+    let offer =
+        Offer { target: "service".to_owned(), queue: None, workers: WORKERS, prepared: false };
+    Ok(offered(ground, offer).await?.tasks)
+}
+
+/// Subscribes to all subjects of the plan; live when this returns.
+pub(super) async fn offered(
+    ground: &Rc<Ground>,
+    offer: Offer,
+) -> Result<Services, (Cause, String)> {
+    let workers = offer.workers.max(1);
+    let pool = Rc::new(Pool {
+        ground: Rc::clone(ground),
+        idle: RefCell::default(),
+        room: Arc::new(Semaphore::new(workers)),
+        hired: Cell::new(0),
+        busy: Rc::default(),
+        stop: watch::channel(false).0,
+        offer,
+    });
+    if pool.offer.prepared {
+        pool.prepare(workers).await?;
+    }
+    let mut tasks = JoinSet::new();
+    for (subject, handler) in &ground.plan.services {
+        let capacity = ground.plan.limits.subscription_queue;
+        let queue = pool.offer.queue.as_deref();
+        let subscribed = ground.connection.subscribe_raw(subject, queue, capacity).await;
+        let subscription = subscribed.map_err(|failure| {
+            (Cause::Unreachable, format!("service `{subject}` could not subscribe: {failure}"))
+        })?;
+        let handler: Rc<str> = handler.as_str().into();
+        tasks.spawn_local(serve(Rc::clone(&pool), subscription, handler));
+    }
+    Ok(Services { pool, tasks })
+}
+
+impl Services {
+    /// Whether no message is being handled or waits for a worker.
+    pub(super) fn is_idle(&self) -> impl Fn() -> bool + use<> {
+        let busy = Rc::clone(&self.pool.busy);
+        move || busy.get() == 0
+    }
+
+    /// Takes no new messages and finishes those that have come; false if `limit` did not suffice.
+    pub(super) async fn drain(&mut self, limit: Duration) -> bool {
+        self.pool.stop.send_replace(true);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let drained = tokio::time::timeout(limit, ended).await.is_ok();
+        self.tasks.abort_all();
+        drained
+    }
+
+    /// Runs `stop` of every instance of a component; the first error is told.
+    pub(super) async fn stop(self) -> Result<(), (Cause, String)> {
+        let ground = Rc::clone(&self.pool.ground);
+        let tags = TagSet { phase: Phase::Teardown, ..self.pool.tags("stop") };
+        let workers = self.pool.idle.take();
+        let limit = ground.plan.teardown_timeout;
+        let stopping = futures_util::future::join_all(workers.into_iter().map(|mut worker| {
+            let ground = &ground;
+            async move {
+                let random = Random::new(ground.plan.seed, "stop", 0);
+                worker.primitives.scope.begin(tags, ground.clock.now(), random);
+                let result = worker.user.teardown().await;
+                worker.primitives.scope.about_to_wait();
+                result
+            }
+        }));
+        match tokio::time::timeout(limit, stopping).await {
+            Err(_) => {
+                let text = format!("stop took longer than teardown_timeout ({limit:?})");
+                Err((Cause::TeardownTimeout, text))
+            }
+            Ok(results) => match results.into_iter().find_map(Result::err) {
+                Some(error) => Err((Cause::WorkloadError, format!("stop: {error}"))),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// Hands each message of a subscription to a free worker, until the pool stops.
+async fn serve(pool: Rc<Pool>, subscription: bus::Subscription, handler: Rc<str>) {
+    let mut stop = pool.stop.subscribe();
+    let mut handling = JoinSet::new();
+    loop {
+        let message = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(ended) = handling.join_next() => {
+                pool.note_panic(ended.err(), &handler);
+                continue;
+            }
+            message = subscription.next() => message,
+        };
+        let Some(message) = message else { return };
+        let dropped = subscription.take_dropped();
+        if dropped > 0 {
+            let metric = Builtin::BusSlowConsumerDrops.id();
+            let ground = &pool.ground;
+            ground.recorder.add(metric, pool.tags(&handler), ground.clock.now(), dropped as f64);
+        }
+        pool.begin(&mut handling, &handler, message).await;
+    }
+    // What had come before the stop is still handled.
+    while let Some(Some(message)) = subscription.next().now_or_never() {
+        pool.begin(&mut handling, &handler, message).await;
+    }
+    drop(subscription);
+    while let Some(ended) = handling.join_next().await {
+        pool.note_panic(ended.err(), &handler);
+    }
+}
+
+async fn handle(pool: &Pool, handler: &str, message: bus::Message) {
+    let ground = &pool.ground;
+    let recorder = &ground.recorder;
+    let reply_to = message.reply_to.clone();
+    let tags = pool.tags(handler);
+    let mut worker = match pool.worker().await {
+        Ok(worker) => worker,
+        Err(error) => {
+            recorder.rate(Builtin::ServiceFailed.id(), tags, ground.clock.now(), true);
+            return ground.error("service", 0, &error);
+        }
+    };
+    let scope = Rc::clone(&worker.primitives.scope);
+    let due = ground.clock.now();
+    scope.begin(tags, due, Random::new(ground.plan.seed, "service", due.as_nanos()));
+    let handling = worker.user.handle(handler, message);
+    let result = tokio::time::timeout(HANDLE_TIMEOUT, handling).await.unwrap_or_else(|_| {
+        Err(GuestError {
+            kind: GuestErrorKind::Limit,
+            message: format!("a handler took longer than {HANDLE_TIMEOUT:?}"),
+            place: None,
+        })
+    });
+    let span = Span::between(scope.started().unwrap_or(due), ground.clock.now());
+    let (outcome, error) = match &result {
+        Ok(_) => (Outcome::Ok, Name::NONE),
+        Err(error) => (Outcome::Error, recorder.names().intern(error.kind.name())),
+    };
+    let ended = TagSet { outcome, error, ..tags };
+    recorder.add(Builtin::ServiceHandled.id(), ended, due, 1.0);
+    recorder.rate(Builtin::ServiceFailed.id(), tags, due, result.is_err());
+    recorder.trend(Builtin::ServiceHandleDuration.id(), ended, due, span.nanos());
+    match (result, reply_to) {
+        (Ok(Some(reply)), Some(to)) => {
+            if let Err(failure) =
+                ground.connection.publish_raw(&to, reply, bus::Headers::new(), None).await
+            {
+                scope.log(LogLevel::Warn, format!("reply of {handler}: {failure}"));
+            }
+        }
+        (Ok(_), _) => {}
+        (Err(error), _) => ground.error("service", scope.vu(), &error),
+    }
+    pool.release(worker).await;
+}
+
+impl Pool {
+    /// Waits for a free worker's place and handles a message there.
+    async fn begin(
+        self: &Rc<Self>,
+        handling: &mut JoinSet<()>,
+        handler: &Rc<str>,
+        message: bus::Message,
+    ) {
+        self.busy.set(self.busy.get() + 1);
+        let busy = Busy(Rc::clone(&self.busy));
+        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
+        let (pool, handler) = (Rc::clone(self), Rc::clone(handler));
+        handling.spawn_local(async move {
+            handle(&pool, &handler, message).await;
+            drop((permit, busy));
+        });
+    }
+
+    /// A worker that is idle, or a new one: the semaphore bounds how many there are.
+    async fn worker(&self) -> Result<Worker, GuestError> {
+        let idle = self.idle.borrow_mut().pop();
+        match idle {
+            Some(worker) => Ok(worker),
+            None => self.hire().await,
+        }
+    }
+
+    /// A new worker; it holds nothing of what its `init` used.
+    async fn hire(&self) -> Result<Worker, GuestError> {
+        let limit =
+            |message: String| GuestError { kind: GuestErrorKind::Limit, message, place: None };
+        let number = self.hired.get() + 1;
+        self.hired.set(number);
+        let primitives = self.ground.primitives(number, ConnectionSharing::Shard).await;
+        let primitives = primitives.map_err(|error| limit(error.to_string()))?;
+        let user = self.ground.virtual_user(&primitives)?;
+        let mut worker = Worker { primitives, user };
+        if self.offer.prepared {
+            let ground = &self.ground;
+            let tags = TagSet { phase: Phase::Setup, ..self.tags("init") };
+            let random = Random::new(ground.plan.seed, "init", u64::from(number));
+            worker.primitives.scope.begin(tags, ground.clock.now(), random);
+            worker.user.init().await?;
+            self.give_back(&worker).await;
+        }
+        Ok(worker)
+    }
+
+    /// Makes all workers, one after the other: what the first makes in the database, the others find.
+    async fn prepare(&self, workers: usize) -> Result<(), (Cause, String)> {
+        let limit = self.ground.plan.setup_timeout;
+        let preparing = async {
+            let mut ready = Vec::new();
+            for _ in 0..workers {
+                ready.push(self.hire().await?);
+            }
+            self.idle.borrow_mut().append(&mut ready);
+            Ok(())
+        };
+        match tokio::time::timeout(limit, preparing).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                let GuestError { message, place, .. } = error;
+                let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+                Err((Cause::WorkloadError, format!("start: {message}{place}")))
+            }
+            Err(_) => Err((
+                Cause::SetupTimeout,
+                format!("start of all instances took longer than setup_timeout ({limit:?})"),
+            )),
+        }
+    }
+
+    /// Ends what a worker left open, and lets the next message have it.
+    async fn release(&self, worker: Worker) {
+        self.give_back(&worker).await;
+        self.idle.borrow_mut().push(worker);
+    }
+
+    async fn give_back(&self, worker: &Worker) {
+        let limit = self.ground.plan.limits.operation_timeout;
+        let _ = tokio::time::timeout(limit, worker.primitives.database.reset()).await;
+        worker.primitives.scope.about_to_wait();
+        self.ground.pass_on(&worker.primitives.scope);
+    }
+
+    fn note_panic(&self, error: Option<tokio::task::JoinError>, handler: &str) {
+        if let Some(error) = error.filter(tokio::task::JoinError::is_panic) {
+            let text = format!("service handler `{handler}` panicked: {error}");
+            (self.ground.notify)(crate::executor::Notice::Failed(Cause::Internal, text));
+        }
+    }
+
+    fn tags(&self, handler: &str) -> TagSet {
+        let names = self.ground.recorder.names();
+        TagSet {
+            workload: names.intern(&self.ground.plan.name),
+            op: names.intern(handler),
+            target: names.intern(&self.offer.target),
+            ..TagSet::default()
+        }
+    }
+}
+
+/// Each second: the CPU time of the services' thread, kept apart from the runner's.
+pub(super) fn sample_cpu(shared: &Shared, ground: &Ground) {
+    if shared.clock.is_virtual() {
+        return;
+    }
+    let clock = rustix::time::ClockId::ThreadCPUTime;
+    record_cpu(shared, ground, "service", clock);
+}
+
+/// The CPU time that was used since the last call.
+pub(super) fn record_cpu(
+    shared: &Shared,
+    ground: &Ground,
+    target: &str,
+    clock: rustix::time::ClockId,
+) {
+    let cpu = rustix::time::clock_gettime(clock);
+    let nanos = cpu.tv_sec as u64 * 1_000_000_000 + cpu.tv_nsec as u64;
+    let before = shared.service_cpu_ns.swap(nanos, std::sync::atomic::Ordering::Relaxed);
+    let target = ground.recorder.names().intern(target);
+    let tags = TagSet { target, ..TagSet::default() };
+    let used = nanos.saturating_sub(before) as f64 / 1e9;
+    ground.recorder.add(Builtin::ServiceCpuSeconds.id(), tags, shared.clock.now(), used);
+}

@@ -1,0 +1,192 @@
+//! The arrival-rate executors, exactly, in virtual time; and the arithmetic of waiting.
+
+use super::*;
+use crate::plan::RateStage;
+
+fn constant(rate: f64, duration: Duration, arrival: Arrival) -> Executor {
+    Executor::ConstantArrivalRate { rate, time_unit: SECOND, duration, arrival }
+}
+
+fn near(trend: &Trend<u64>, quantile: f64, expected_ms: f64, tolerance_ms: f64) {
+    let value = trend.values.value_at_quantile(quantile) as f64 / 1e6;
+    assert!((value - expected_ms).abs() <= tolerance_ms, "p{quantile} {value} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn arrivals_start_when_they_are_due_whatever_the_system_does() {
+    let executor = constant(10.0, SECOND, arrival(5, 5));
+    let native = Native::taking(ms(350));
+    let ran = run_virtually(plan(vec![scenario("s", executor)]), &native).await;
+    ran.check_identity();
+    assert_eq!(ran.start_times(), [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]);
+    let numbers: Vec<_> = ran.starts.iter().map(|start| start.number).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(ran.scenario(0).planned, 10);
+    for metric in [
+        Builtin::DispatchDelay,
+        Builtin::DispatchRelease,
+        Builtin::DispatchQueue,
+        Builtin::DispatchStart,
+    ] {
+        assert_eq!((ran.trend(metric, &[]).count(), ran.trend(metric, &[]).max), (10, 0));
+    }
+    assert_eq!(ran.trend(Builtin::IterationResponseTime, &[]).max, 350_000_000);
+    assert_eq!(ran.scenario(0).asked_rate, Some(10.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ramping_arrivals_follow_the_integral_and_tag_the_stage() {
+    let stage = |millis, target, name: &str| RateStage {
+        duration: ms(millis),
+        target,
+        name: name.to_owned(),
+    };
+    let executor = Executor::RampingArrivalRate {
+        start_rate: 10.0,
+        time_unit: SECOND,
+        stages: vec![stage(500, 10.0, "low"), stage(0, 20.0, "jump"), stage(500, 20.0, "high")],
+        arrival: arrival(2, 2),
+    };
+    let native = Native::taking(Duration::ZERO);
+    let ran = run_virtually(plan(vec![scenario("s", executor)]), &native).await;
+    ran.check_identity();
+    let expected = [0, 100, 200, 300, 400, 500, 550, 600, 650, 700, 750, 800, 850, 900, 950];
+    assert_eq!(ran.start_times(), expected);
+    assert_eq!(ran.starts.iter().filter(|start| start.stage == "low").count(), 5);
+    assert_eq!(ran.starts.iter().filter(|start| start.stage == "high").count(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_backlog_of_one_server_is_arithmetic() {
+    // 10/s for 1 s at one VU that takes 300 ms: start n at 300·n ms, until the time is up.
+    let executor = constant(10.0, SECOND, arrival(1, 1));
+    let native = Native::taking(ms(300));
+    let ran = run_virtually(plan(vec![scenario("s", executor)]), &native).await;
+    ran.check_identity();
+    assert_eq!(ran.start_times(), [0, 300, 600, 900]);
+    let facts = ran.scenario(0);
+    assert_eq!((facts.started, facts.never_started, facts.runner_short), (4, 6, 0));
+    let queue = ran.trend(Builtin::DispatchQueue, &[]);
+    assert_eq!((queue.max, queue.sum), (600_000_000, 1_200e6), "0 + 200 + 400 + 600 ms");
+    let response = ran.trend(Builtin::IterationResponseTime, &[]);
+    assert_eq!((response.values.len(), response.censored.len()), (4, 6));
+    assert_eq!(response.max, 900_000_000);
+    // Arrivals 4 to 9 were due at 400 to 900 ms and had waited for 600 to 100 ms at the end.
+    assert!(response.censored.equivalent(response.censored.max(), 600_000_000));
+    assert!(response.censored.equivalent(response.censored.min(), 100_000_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_arrivals_are_dropped_as_in_k6_when_asked_and_beyond_the_backlog() {
+    for (on_late, max_backlog, started, dropped, never) in
+        [(OnLate::Drop, 100, 4, 6, 0), (OnLate::Queue, 2, 4, 4, 2)]
+    {
+        let arrival = Arrival { on_late, max_backlog, ..arrival(1, 1) };
+        let executor = constant(10.0, SECOND, arrival);
+        let native = Native::taking(ms(290));
+        let ran = run_virtually(plan(vec![scenario("s", executor)]), &native).await;
+        ran.check_identity();
+        let facts = ran.scenario(0);
+        assert_eq!(
+            (facts.started, facts.dropped, facts.never_started),
+            (started, dropped, never),
+            "{on_late:?}"
+        );
+        let response = ran.trend(Builtin::IterationResponseTime, &[]);
+        assert_eq!(response.censored.len(), dropped + never);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn vus_grow_while_arrivals_wait_and_making_them_is_the_runners_part() {
+    let executor = constant(10.0, SECOND, arrival(1, 3));
+    // init takes 20 ms: a VU that is made for an arrival makes it wait that long.
+    let native = Native::taking(ms(250)).init(Arc::new(|primitives| {
+        Box::pin(async move {
+            let clock = primitives.scope.clock();
+            clock.sleep_until(clock.now() + ms(20)).await;
+            Ok(Json::Null)
+        })
+    }));
+    let ran = run_virtually(plan(vec![scenario("s", executor)]), &native).await;
+    ran.check_identity();
+    assert_eq!(ran.start_times(), [0, 120, 220, 300, 400, 500, 600, 700, 800, 900]);
+    assert_eq!(ran.outcome.facts.runner.cold_vus, 2);
+    assert_eq!(ran.trend(Builtin::DispatchStart, &[]).sum, 40e6);
+    assert_eq!(ran.trend(Builtin::DispatchQueue, &[]).sum, 0.0);
+    assert_eq!((ran.scenario(0).vus, ran.scenario(0).vus_max), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_system_shows_its_freeze_with_many_vus_and_with_few() {
+    // Frozen from 4 s to 5 s of 10 s at 500/s: P(response > x) = (1 s − x) / 10 s.
+    for max_vus in [10_000, 50] {
+        let native = Native::new(|primitives, _| {
+            Box::pin(async move {
+                let clock = primitives.scope.clock();
+                let now = clock.now();
+                let (from, to) = (Instant::ZERO + 4 * SECOND, Instant::ZERO + 5 * SECOND);
+                let answered = if now >= from && now < to { to } else { now };
+                clock.sleep_until(answered + ms(1)).await;
+                Ok(())
+            })
+        });
+        let executor = constant(500.0, 10 * SECOND, arrival(50, max_vus));
+        let ran = run_virtually(plan(vec![scenario("s", executor)]), &native).await;
+        ran.check_identity();
+        assert_eq!((ran.scenario(0).planned, ran.scenario(0).completed), (5_000, 5_000));
+        let response = ran.trend(Builtin::IterationResponseTime, &[]);
+        near(&response, 0.95, 500.0, 20.0);
+        near(&response, 0.99, 900.0, 20.0);
+        near(&response, 0.999, 990.0, 20.0);
+        near(&response, 0.5, 1.0, 0.1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_warm_up_is_kept_apart() {
+    let executor = constant(10.0, SECOND, arrival(2, 2));
+    let scenario = Scenario { warmup: ms(300), ..scenario("s", executor) };
+    let ran = run_virtually(plan(vec![scenario]), &Native::taking(ms(10))).await;
+    assert_eq!(ran.trend(Builtin::IterationDuration, &[]).values.len(), 7);
+    let warm = ran.trend(Builtin::IterationDuration, &[("phase", "warmup")]);
+    assert_eq!(warm.values.len(), 3);
+    assert_eq!(ran.scenario(0).completed, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_does_not_improve_any_percentile() {
+    let executor = constant(100.0, SECOND, arrival(20, 20));
+    let native = Native::new(|primitives, iteration| {
+        Box::pin(async move {
+            if iteration.number % 2 == 0 {
+                return Err(threw("fails fast"));
+            }
+            let clock = primitives.scope.clock();
+            clock.sleep_until(clock.now() + ms(100)).await;
+            Ok(())
+        })
+    });
+    let ran = run_virtually(plan(vec![scenario("s", executor)]), &native).await;
+    ran.check_identity();
+    assert_eq!(ran.trend(Builtin::IterationDuration, &[]).min, 100_000_000);
+    let failed = ran.trend(Builtin::IterationDuration, &[("outcome", "error")]);
+    assert_eq!(failed.values.len(), 50);
+    assert_eq!((ran.scenario(0).errors, ran.scenario(0).completed), (50, 100));
+    assert_eq!(ran.outcome.facts.errors[0].count, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_numbers_belong_to_the_iteration() {
+    let draws = async |vus| {
+        let executor = constant(10.0, SECOND, arrival(vus, vus));
+        let ran =
+            run_virtually(plan(vec![scenario("s", executor)]), &Native::taking(ms(200))).await;
+        let mut draws: Vec<_> = ran.starts.iter().map(|s| (s.number, s.draw)).collect();
+        draws.sort_unstable();
+        draws
+    };
+    let (few, many) = (draws(3).await, draws(9).await);
+    assert_eq!(few.len(), 10);
+    assert_eq!(few, many);
+}

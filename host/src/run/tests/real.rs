@@ -1,0 +1,61 @@
+//! Smoke in real time over two shards. Nothing here depends on the speed of the machine.
+
+use super::*;
+
+#[tokio::test]
+async fn shared_iterations_and_arrivals_run_over_two_shards() {
+    let shared = Executor::SharedIterations { vus: 4, iterations: 200, max_duration: 60 * SECOND };
+    let arrivals = Executor::ConstantArrivalRate {
+        rate: 200.0,
+        time_unit: SECOND,
+        duration: SECOND,
+        arrival: arrival(4, 50),
+    };
+    let scenarios = vec![scenario("shared", shared), scenario("arrivals", arrivals)];
+    let native = Native::taking(ms(2));
+    let ran = run_on(Clock::real(), plan(scenarios), &native, StopSignal::new()).await;
+    ran.check_identity();
+    assert_eq!((ran.scenario(0).completed, ran.scenario(1).planned), (200, 200));
+    let mut vus: Vec<_> = ran.starts.iter().map(|start| start.vu).collect();
+    vus.sort_unstable();
+    vus.dedup();
+    assert!(vus.len() >= 4, "{vus:?}");
+    assert!(ran.starts.iter().all(|start| start.at >= start.due));
+    assert!(ran.trend(Builtin::RunnerLoopLag, &[]).count() > 0);
+    assert!(ran.outcome.facts.runner.rss_bytes > 0);
+    assert!(ran.outcome.facts.runner.clock_read_ns > 0.0);
+    assert_eq!(ran.outcome.facts.causes, []);
+}
+
+#[tokio::test]
+async fn one_vu_uses_one_shard_and_serves_all_arrivals_in_order() {
+    let executor = Executor::ConstantArrivalRate {
+        rate: 400.0,
+        time_unit: SECOND,
+        duration: ms(500),
+        arrival: arrival(1, 1),
+    };
+    let native = Native::taking(Duration::ZERO);
+    let plan = plan(vec![scenario("s", executor)]);
+    let ran = run_on(Clock::real(), plan, &native, StopSignal::new()).await;
+    ran.check_identity();
+    let numbers: Vec<_> = ran.starts.iter().map(|start| start.number).collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    assert_eq!(ran.scenario(0).planned, 200);
+}
+
+#[tokio::test]
+async fn a_run_of_many_vus_stops_when_told() {
+    let executor = Executor::ConstantVus { vus: 1_000, duration: 3_600 * SECOND, pace: None };
+    let native = Native::taking(3_600 * SECOND);
+    let stop = StopSignal::new();
+    let signal = stop.clone();
+    let clock = Clock::real();
+    tokio::spawn(async move {
+        clock.sleep_until(clock.now() + ms(700)).await;
+        signal.stop(super::super::StopLevel::Graceful);
+    });
+    let ran = run_on(clock, plan(vec![scenario("s", executor)]), &native, stop).await;
+    ran.check_identity();
+    assert_eq!(ran.scenario(0).started, ran.scenario(0).interrupted);
+}

@@ -1,1 +1,14 @@
+//! All suites in one binary: one link, one shared set of servers.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod bus;
+mod component;
+mod database;
+mod input;
+mod readme;
+mod real;
+mod tidy;
+mod truth;
+
+/// The command under test.
+const WAVETANK: &str = env!("CARGO_BIN_EXE_wavetank-under-test");

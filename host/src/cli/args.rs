@@ -1,0 +1,298 @@
+//! The command line as it is typed. What it means is decided elsewhere; nothing here does I/O.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A scenario runner for event-driven systems whose numbers can be trusted.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wavetank",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 pass or warn, 99 thresholds failed, 104 bad configuration, 111 invalid \
+                  (the runner was the limit), 117 no data. `wavetank exit-codes` lists them all."
+)]
+pub struct Command {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// The subcommands, one file each.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Run a workload, judge its thresholds, print the summary
+    Run(Box<RunArgs>),
+    /// Say everything about a workload that can be said without running it
+    Check(CheckArgs),
+    /// Show what a workload is: scenarios, parameters, metrics, imports, digest
+    Inspect(InspectArgs),
+    /// Run a service on a bus until stopped
+    Serve(ServeArgs),
+    /// Start a new script
+    #[command(subcommand)]
+    Script(ScriptAction),
+    /// Print the JSON Schema of a format
+    Schema {
+        /// Which format
+        format: SchemaFormat,
+    },
+    /// Say what this machine, bus and database allow, and this tool's own noise floor
+    Doctor(BackendArgs),
+    /// List the exit codes
+    ExitCodes,
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Where bus and database are.
+#[derive(Debug, Args)]
+pub struct BackendArgs {
+    /// `embedded`, `nats-server` (started and stopped by the run) or `nats://[user:password@]host:port`
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WAVETANK_BUS",
+        default_value = "embedded",
+        hide_env_values = true
+    )]
+    pub bus: String,
+    /// `embedded` (SQLite), `sqlite:PATH` or `postgres://…`
+    #[arg(
+        long = "db",
+        value_name = "URL",
+        env = "WAVETANK_DB",
+        default_value = "embedded",
+        hide_env_values = true
+    )]
+    pub database: String,
+    /// A PostgreSQL schema that exists, instead of one of the run's own
+    #[arg(long = "db-schema", value_name = "NAME", env = "WAVETANK_DB_SCHEMA")]
+    pub database_schema: Option<String>,
+}
+
+/// What a workload is given.
+#[derive(Debug, Args)]
+pub struct WorkloadArgs {
+    /// A `.rhai` script or a `.wasm` component
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: PathBuf,
+    /// Sets a parameter of the workload
+    #[arg(short = 'p', long = "param", value_name = "KEY=VALUE", value_parser = pair)]
+    pub parameters: Vec<(String, String)>,
+    /// Gives the workload a secret from an environment variable
+    #[arg(long, value_name = "KEY=VAR", value_parser = pair)]
+    pub secret_env: Vec<(String, String)>,
+    /// Changes a limit (`wavetank inspect` lists them)
+    #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = pair)]
+    pub limits: Vec<(String, String)>,
+}
+
+/// What replaces a workload's scenarios, as in k6.
+#[derive(Debug, Default, Args)]
+pub struct ScenarioArgs {
+    /// VUs; with --duration or --iterations replaces the scenarios
+    #[arg(long, value_name = "N")]
+    pub vus: Option<u32>,
+    /// Iterations, shared by all VUs
+    #[arg(long, value_name = "N")]
+    pub iterations: Option<u64>,
+    /// How long
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Iterations per second, whatever the system does; with --duration
+    #[arg(long, value_name = "R")]
+    pub rate: Option<f64>,
+    /// A stage of ramping VUs; repeat for more
+    #[arg(long = "stage", value_name = "D:TARGET", value_parser = stage)]
+    pub stages: Vec<(Duration, u32)>,
+    /// Runs only this scenario
+    #[arg(long, value_name = "NAME")]
+    pub scenario: Option<String>,
+    /// Seed of all randomness
+    #[arg(long, value_name = "N", env = "WAVETANK_SEED")]
+    pub seed: Option<u64>,
+    /// A tenth of the durations and counts, never below what the thresholds need
+    #[arg(long)]
+    pub quick: bool,
+    /// Adds a tag to every sample
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    pub tags: Vec<(String, String)>,
+    /// Threads that run VUs (default: one per core)
+    #[arg(long, value_name = "N")]
+    pub shards: Option<usize>,
+}
+
+/// `wavetank run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    #[command(flatten)]
+    pub backends: BackendArgs,
+    #[command(flatten)]
+    pub scenario: ScenarioArgs,
+    /// Stops the run from outside after that
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Prints the plan: VUs and arrivals over time, whether the VUs suffice; runs nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Runs one VU once and shows every host call
+    #[arg(long, conflicts_with = "dry_run")]
+    pub trace: bool,
+    /// Allows what is refused by default: `bus=PATTERN`, `db`, `existing-data`, `superuser`
+    #[arg(long = "allow", value_name = "CAPABILITY[=PATTERN]")]
+    pub allow: Vec<String>,
+    /// The run's folder (default: `wavetank-runs/<time>-<name>`)
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Writes the summary as JSON (`wavetank schema summary`)
+    #[arg(long, value_name = "PATH", env = "WAVETANK_SUMMARY_EXPORT")]
+    pub summary_export: Option<PathBuf>,
+    /// Whether a warning fails the run
+    #[arg(long, value_name = "WHEN", default_value = "fail")]
+    pub fail_on: FailOn,
+    #[command(flatten)]
+    pub screen: ScreenArgs,
+}
+
+/// How things are shown.
+#[derive(Debug, Args)]
+pub struct ScreenArgs {
+    /// Nothing but the verdict line
+    #[arg(long)]
+    pub quiet: bool,
+    /// How progress is shown on stderr
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub progress: ProgressMode,
+    /// Whether the summary is coloured
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorMode,
+}
+
+/// `wavetank check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    #[command(flatten)]
+    pub scenario: ScenarioArgs,
+    /// How findings are printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: CheckFormat,
+}
+
+/// `wavetank inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `wavetank serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    #[command(flatten)]
+    pub backends: BackendArgs,
+    /// Messages that are handled at the same time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub concurrency: u32,
+    /// Allows what is refused by default: `bus=PATTERN`, `db`, `existing-data`, `superuser`
+    #[arg(long = "allow", value_name = "CAPABILITY[=PATTERN]")]
+    pub allow: Vec<String>,
+    /// The run that handler times are sent to
+    #[arg(long, value_name = "RUN", env = "WAVETANK_RUN")]
+    pub run: Option<String>,
+}
+
+/// `wavetank script`
+#[derive(Debug, Subcommand)]
+pub enum ScriptAction {
+    /// Write a script to begin with
+    New {
+        /// Where; must not exist
+        path: PathBuf,
+    },
+    /// Print the host functions as Rhai definitions, for editors
+    Definitions,
+}
+
+/// Formats with a schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SchemaFormat {
+    /// `--summary-export`
+    Summary,
+}
+
+/// `--fail-on`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Warnings pass
+    Fail,
+    /// Warnings fail the run with exit code 99
+    Warn,
+}
+
+/// `--progress`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// Bars on a terminal, lines elsewhere
+    Auto,
+    /// One line per interval
+    Plain,
+    /// Nothing
+    None,
+}
+
+/// `--color`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorMode {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// `--format` of `check`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people
+    Text,
+    /// One JSON array
+    Json,
+    /// GitHub annotations
+    Github,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not of the form KEY=VALUE")),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::plan::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn stage(text: &str) -> Result<(Duration, u32), String> {
+    let Some((length, target)) = text.rsplit_once(':') else {
+        return Err(format!("`{text}` is not of the form D:TARGET, such as 30s:10"));
+    };
+    let target = target.parse().map_err(|_| format!("`{target}` is not a number of VUs"))?;
+    Ok((duration(length)?, target))
+}

@@ -1,0 +1,85 @@
+//! `wavetank check`: everything that can be said of a workload without running it.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{
+    Failed,
+    args::{CheckArgs, CheckFormat},
+    diagnose, load,
+    print::{out, say},
+};
+use crate::{
+    diagnostic::{Diagnostic, line_and_column},
+    report::printable::printable,
+    verdict::Cause,
+    workload::Program,
+};
+
+/// Characters of one name or message.
+const TEXT: usize = 2_000;
+
+/// Runs the subcommand: 0 if nothing was found, 104 otherwise (114 for a refused component).
+pub fn check(args: &CheckArgs) -> ExitCode {
+    let (cause, findings) = match findings(args) {
+        Ok(findings) => (Cause::Configuration, findings),
+        Err(failed) => (failed.cause, vec![failed.diagnostic]),
+    };
+    match args.format {
+        CheckFormat::Text => text(args, &findings),
+        CheckFormat::Json => out(&format!("{:#}", json(&findings))),
+        CheckFormat::Github => findings.iter().for_each(|finding| out(&github(finding))),
+    }
+    if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(cause.code()) }
+}
+
+fn findings(args: &CheckArgs) -> Result<Vec<Diagnostic>, Failed> {
+    let program = load::program(&args.workload, &load::Reach::default())?;
+    let mut findings = match &program {
+        Program::Script(script) => script.findings().to_vec(),
+        Program::Component(_) => Vec::new(),
+    };
+    if let Err(failed) = load::plan(&program, &args.workload, &args.scenario, None) {
+        findings.push(failed.diagnostic);
+    }
+    Ok(findings)
+}
+
+fn text(args: &CheckArgs, findings: &[Diagnostic]) {
+    for finding in findings {
+        say(&diagnose::render(finding, false));
+        say("");
+    }
+    let workload = printable(&args.workload.workload.display().to_string(), TEXT);
+    match findings.len() {
+        0 => out(&format!("{workload}: nothing to object to")),
+        1 => out(&format!("{workload}: 1 error")),
+        count => out(&format!("{workload}: {count} errors")),
+    }
+}
+
+fn json(findings: &[Diagnostic]) -> serde_json::Value {
+    findings
+        .iter()
+        .map(|finding| {
+            let place = finding.place.as_ref().map(|place| {
+                let (line, column) = line_and_column(&place.text, place.range.start);
+                json!({ "file": place.origin, "line": line, "column": column })
+            });
+            json!({ "message": finding.message, "help": finding.help, "place": place })
+        })
+        .collect()
+}
+
+/// A workflow command; its own escapes keep a hostile message from ending it early.
+fn github(finding: &Diagnostic) -> String {
+    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| escape(text).replace(':', "%3A").replace(',', "%2C");
+    let place = finding.place.as_ref().map_or_else(String::new, |place| {
+        let (line, column) = line_and_column(&place.text, place.range.start);
+        format!(" file={},line={line},col={column}", property(&place.origin))
+    });
+    let help = finding.help.as_deref().map_or_else(String::new, |help| format!("\nhelp: {help}"));
+    format!("::error{place}::{}", escape(&format!("{}{help}", finding.message)))
+}

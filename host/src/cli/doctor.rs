@@ -1,0 +1,63 @@
+//! `wavetank doctor`: what this machine, bus and database allow, and this tool's own noise floor.
+
+use std::process::ExitCode;
+
+use super::{
+    Failed,
+    args::BackendArgs,
+    machine,
+    print::out,
+    run::{nats_files, runtime, search_path},
+};
+use crate::{
+    clock::Clock,
+    diagnostic::Diagnostic,
+    plan::Limits,
+    primitive::{bus, database},
+    run::noise_floor,
+    verdict::Cause,
+};
+
+/// Runs the subcommand.
+pub fn doctor(args: &BackendArgs) -> Result<ExitCode, Failed> {
+    for (name, value) in machine::facts() {
+        out(&format!("{name:<22} {value}"));
+    }
+    let runtime = runtime()?;
+    let floor = runtime.block_on(noise_floor(Clock::real()));
+    out(&format!("{:<22} {:.0} ns", "clock_read", floor.clock_read_ns));
+    out(&format!("{:<22} {:.0} ns", "empty_operation", floor.empty_operation_ns));
+    let unreachable = |error: String| Failed::new(Cause::Unreachable, Diagnostic::new(error));
+    let folder = tempfile::tempdir().map_err(|error| {
+        Failed::new(Cause::NotWritten, Diagnostic::new(format!("a temporary folder: {error}")))
+    })?;
+    runtime.block_on(async {
+        let bus = bus::Source::open_with_files(
+            bus::OpenInput {
+                address: args.bus.clone(),
+                run: "doctor".to_owned(),
+                search_path: search_path(),
+            },
+            nats_files(),
+        )
+        .await
+        .map_err(|error| unreachable(error.to_string()))?;
+        out(&format!("{:<22} {}", "bus", bus.describe()));
+        bus.close().await;
+        let database = database::Source::open_with(database::Opening {
+            address: args.database.clone(),
+            schema: args.database_schema.clone(),
+            allow_existing: true,
+            keep_schema: false,
+            directory: folder.path().to_path_buf(),
+            run: format!("doctor_{}", std::process::id()),
+            shards: 1,
+            limits: Limits::default(),
+        })
+        .await
+        .map_err(|error| unreachable(error.to_string()))?;
+        out(&format!("{:<22} {}", "database", database.describe()));
+        database.close().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}

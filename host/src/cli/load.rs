@@ -1,0 +1,147 @@
+//! From what was typed to a loaded workload and a valid plan: what `run`, `check` and `inspect` share.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Failed,
+    args::{ScenarioArgs, WorkloadArgs},
+    machine,
+};
+use crate::{
+    diagnostic::Diagnostic,
+    plan::{Limits, Overrides, Plan, PlanInput, Shortcuts},
+    verdict::Cause,
+    workload::{
+        LoadError, LoadInput, Program,
+        component::{DatabaseGrant, Grants},
+    },
+};
+
+/// How far a component may reach beyond what is embedded; a script is trusted as its author is.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// The subjects that it may use, when the bus is not embedded.
+    pub foreign_bus: Option<Vec<String>>,
+    /// Whether it may use the database, when that is not embedded.
+    pub foreign_database: Option<bool>,
+}
+
+impl Reach {
+    fn grants(&self) -> Grants {
+        let patterns = self.foreign_bus.clone().unwrap_or_else(|| vec![">".to_owned()]);
+        Grants {
+            publish: patterns.clone(),
+            request: patterns.clone(),
+            subscribe: patterns,
+            database: match self.foreign_database {
+                Some(false) => DatabaseGrant::None,
+                Some(true) | None => DatabaseGrant::Write,
+            },
+        }
+    }
+}
+
+/// Loads the workload.
+pub fn program(args: &WorkloadArgs, reach: &Reach) -> Result<Program, Failed> {
+    let limits = Limits::with(&pairs(&args.limits)).map_err(configuration)?;
+    let input = LoadInput {
+        parameters: pairs(&args.parameters),
+        secrets: secrets(&args.secret_env)?,
+        limits: Arc::new(limits),
+        cache: cache(),
+        grants: Arc::new(reach.grants()),
+    };
+    if !args.workload.exists() {
+        return Err(configuration(
+            Diagnostic::new(format!("there is no file `{}`", args.workload.display()))
+                .help("name a script (`.rhai`) or a component (`.wasm`)"),
+        ));
+    }
+    Program::load(&args.workload, &input).map_err(|error| match error {
+        LoadError::Invalid(diagnostic) => configuration(diagnostic),
+        LoadError::Refused(diagnostic) => Failed::new(Cause::PluginRefused, diagnostic),
+    })
+}
+
+/// Builds the plan of a loaded workload.
+pub fn plan(
+    program: &Program,
+    workload: &WorkloadArgs,
+    scenario: &ScenarioArgs,
+    timeout: Option<Duration>,
+) -> Result<Plan, Failed> {
+    let overrides = Overrides {
+        shortcuts: Shortcuts {
+            vus: scenario.vus,
+            iterations: scenario.iterations,
+            duration: scenario.duration,
+            rate: scenario.rate,
+            stages: scenario.stages.clone(),
+        },
+        scenario: scenario.scenario.clone(),
+        tags: pairs(&scenario.tags),
+        seed: scenario.seed,
+        quick: scenario.quick,
+        timeout,
+        shards: scenario.shards,
+        limits: pairs(&workload.limits),
+    };
+    Plan::build(input(program, workload, overrides)).map_err(configuration)
+}
+
+/// Builds the plan of a workload that is only to answer messages.
+pub fn service(program: &Program, workload: &WorkloadArgs) -> Result<Plan, Failed> {
+    let overrides = Overrides { limits: pairs(&workload.limits), ..Overrides::default() };
+    Plan::service(input(program, workload, overrides)).map_err(configuration)
+}
+
+fn input(program: &Program, workload: &WorkloadArgs, overrides: Overrides) -> PlanInput {
+    let description = program.describe();
+    let name = workload
+        .workload
+        .file_stem()
+        .map_or_else(|| "run".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    PlanInput {
+        name,
+        options: description.options.clone(),
+        functions: description.functions.clone(),
+        overrides,
+        cores: machine::cores(),
+        places: description.places.clone(),
+    }
+}
+
+/// A mistake of the user's: exit code 104.
+pub fn configuration(diagnostic: Diagnostic) -> Failed {
+    Failed::new(Cause::Configuration, diagnostic)
+}
+
+fn pairs(list: &[(String, String)]) -> BTreeMap<String, String> {
+    list.iter().cloned().collect()
+}
+
+/// Where compiled components are kept between runs.
+fn cache() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))?;
+    base.is_absolute().then(|| base.join("wavetank"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "`cli` is where the environment is read")]
+fn secrets(list: &[(String, String)]) -> Result<BTreeMap<String, String>, Failed> {
+    list.iter()
+        .map(|(name, variable)| match std::env::var(variable) {
+            Ok(value) => Ok((name.clone(), value)),
+            Err(error) => Err(configuration(
+                Diagnostic::new(format!("--secret-env {name}={variable}: {error}"))
+                    .help(format!("export {variable} before the run")),
+            )),
+        })
+        .collect()
+}

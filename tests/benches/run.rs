@@ -1,0 +1,89 @@
+//! The product's own binary, run with a script or a component, and what it cost.
+
+use std::{path::Path, process::Command, time::Instant};
+
+use serde_json::Value;
+
+use crate::Bench;
+
+/// What a run left.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its summary.
+    pub summary: Value,
+    /// CPU seconds, user and system, of the whole process.
+    pub cpu_s: f64,
+    /// Peak resident bytes of the process.
+    pub peak_rss: f64,
+    /// Wall time of the process.
+    pub wall_s: f64,
+}
+
+impl Ran {
+    /// A value of a metric without tags.
+    pub fn value(&self, metric: &str, key: &str) -> f64 {
+        self.summary["metrics"]
+            .as_array()
+            .and_then(|metrics| {
+                metrics.iter().find(|one| {
+                    one["name"] == metric
+                        && one["tags"].as_object().is_some_and(serde_json::Map::is_empty)
+                })
+            })
+            .and_then(|one| one["values"][key].as_f64())
+            .unwrap_or(f64::NAN)
+    }
+}
+
+/// Runs a script.
+///
+/// # Panics
+/// If it does not run.
+pub fn script(bench: &Bench, source: &str, arguments: &[&str]) -> Ran {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bench.rhai");
+    std::fs::write(&path, source).expect("a script");
+    workload(bench, &path, arguments)
+}
+
+/// Runs a script or a component.
+///
+/// # Panics
+/// If it does not run.
+#[expect(clippy::disallowed_methods, reason = "a bench has a clock of its own")]
+pub fn workload(bench: &Bench, workload: &Path, arguments: &[&str]) -> Ran {
+    let folder = tempfile::tempdir().expect("a folder");
+    let summary = folder.path().join("summary.json");
+    let before = children();
+    let start = Instant::now();
+    let output = Command::new(&bench.wavetank)
+        .current_dir(folder.path())
+        .args(["run", "--progress", "none", "--summary-export"])
+        .arg(&summary)
+        .args(arguments)
+        .arg(workload)
+        .output()
+        .expect("wavetank runs");
+    let wall_s = start.elapsed().as_secs_f64();
+    let after = children();
+    let text = std::fs::read_to_string(&summary).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
+    });
+    let summary: Value = serde_json::from_str(&text).expect("a summary");
+    let peak_rss = summary["runner"]["peak_rss_bytes"].as_f64().unwrap_or(f64::NAN);
+    Ran { summary, cpu_s: after - before, peak_rss, wall_s }
+}
+
+/// CPU seconds of all children that ended, in the kernel's ticks of 10 ms.
+fn children() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name, in parentheses, may hold spaces; the 14th and 15th fields after it are the children's.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    fields
+        .split_whitespace()
+        .skip(13)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
+}

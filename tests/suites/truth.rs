@@ -1,0 +1,319 @@
+//! The calibration suite: what the report says is held against systems of known truth.
+
+use std::time::{Duration, Instant};
+
+use wavetank_tests::{
+    command::{Ran, Workplace},
+    nats::{Fate, NatsServer, proxy},
+    truth::{Answered, Behaviour, Responder},
+    wait,
+};
+
+use crate::WAVETANK;
+
+/// Requests to `tank.echo`, arriving or iterating as `scenario` says.
+fn script(scenario: &str, thresholds: &str) -> String {
+    format!(
+        r#"
+export const options = #{{
+    scenarios: #{{ load: #{{ {scenario}, exec: "ask" }} }},
+    ops: ["ask"],
+    thresholds: #{{ {thresholds} }},
+}};
+fn ask(ctx) {{
+    bus::request("tank.echo", "hello", #{{ op: "ask", timeout: "10s" }});
+}}
+"#
+    )
+}
+
+struct Case {
+    workplace: Workplace,
+    server: NatsServer,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self { workplace: Workplace::new(WAVETANK), server: wait(NatsServer::start()) }
+    }
+
+    fn run(&self, script: &str) -> Ran {
+        self.run_on(&self.server.url(), script)
+    }
+
+    fn run_on(&self, url: &str, script: &str) -> Ran {
+        let file = self.workplace.file("truth.rhai", script);
+        self.workplace.run_workload(&["--bus", url, &file])
+    }
+}
+
+fn value(ran: &Ran, metric: &str, tags: &[(&str, &str)], key: &str) -> f64 {
+    let values = ran.metric(metric, tags);
+    values[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{metric}.{key} of {values}\n{}{}", ran.stdout, ran.stderr))
+}
+
+fn milliseconds(ran: &Ran, metric: &str, key: &str) -> f64 {
+    value(ran, metric, &[], key) / 1e6
+}
+
+/// Within 5 % or 20 ms of the truth, both in milliseconds.
+fn assert_near(what: &str, reported: f64, truth: f64) {
+    let tolerance = (truth * 0.05).max(20.0);
+    assert!(
+        (reported - truth).abs() <= tolerance,
+        "{what}: reported {reported:.1} ms, truth {truth:.1} ms, tolerance {tolerance:.1} ms"
+    );
+}
+
+#[expect(clippy::disallowed_methods, reason = "the bare loop has a clock of its own")]
+fn bare_loop(url: &str, requests: usize) -> Vec<Duration> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = async_nats::connect(url).await.unwrap();
+        let mut times = Vec::new();
+        for _ in 0..requests {
+            let start = Instant::now();
+            client.request("tank.echo", "hello".into()).await.unwrap();
+            times.push(start.elapsed());
+        }
+        times.sort_unstable();
+        times
+    })
+}
+
+#[test]
+fn a_fixed_delay_is_never_reported_shorter_and_hardly_longer() {
+    for delay in [1, 10, 50] {
+        let case = Case::new();
+        let responder = Responder::start(
+            &case.server.url(),
+            "tank.echo",
+            Behaviour::Delay(Duration::from_millis(delay)),
+        );
+        let ran =
+            case.run(&script(r#"executor: "per-vu-iterations", vus: 1, iterations: 100"#, ""));
+        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        let truth = responder.median().as_secs_f64() * 1e3;
+        let reported = value(
+            &ran,
+            "bus_request_duration",
+            &[("op", "ask"), ("outcome", "ok"), ("scenario", "load"), ("workload", "truth")],
+            "med",
+        ) / 1e6;
+        assert!(reported >= truth * 0.999, "{delay} ms: reported {reported} ms, truth {truth} ms");
+        let bare = bare_loop(&case.server.url(), 100);
+        let (median, p90) = (bare[50].as_secs_f64() * 1e3, bare[90].as_secs_f64() * 1e3);
+        let both = responder.median().as_secs_f64() * 1e3;
+        if p90 - median > 2.0 {
+            eprintln!(
+                "{delay} ms: excess not judged, the bare loop itself varies by {:.1} ms",
+                p90 - median
+            );
+            continue;
+        }
+        assert!(
+            reported - truth <= (median - both).max(0.0) * 3.0 + 1.5,
+            "{delay} ms: excess {:.3} ms, the bare loop's {:.3} ms",
+            reported - truth,
+            median - both
+        );
+    }
+}
+
+#[test]
+fn a_freeze_is_seen_by_everyone_who_arrived_during_it() {
+    for vus in ["", ", max_vus: 50"] {
+        let case = Case::new();
+        let responder = Responder::start(
+            &case.server.url(),
+            "tank.echo",
+            Behaviour::Frozen { after: Duration::from_secs(4), lasting: Duration::from_secs(1) },
+        );
+        let load = format!(r#"executor: "constant-arrival-rate", rate: 500, duration: "10s"{vus}"#);
+        let ran = case.run(&script(&load, ""));
+        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        let record = responder.record();
+        assert_eq!(record.len(), 5_000, "every arrival reached the responder");
+        // The freeze as it really was: the longest silence between two replies.
+        let frozen = record
+            .windows(2)
+            .map(|pair| pair[1].replied.duration_since(pair[0].replied))
+            .max()
+            .unwrap()
+            .as_secs_f64()
+            * 1e3;
+        // P(latency > x) = (frozen − x) / 10 s.
+        let truth = |q: f64| frozen - (1.0 - q) * 10_000.0;
+        for (key, q) in [("p(95)", 0.95), ("p(99)", 0.99), ("p(99.9)", 0.999)] {
+            let reported = milliseconds(&ran, "iteration_response_time", key);
+            assert_near(&format!("{key}{vus}"), reported, truth(q));
+        }
+    }
+}
+
+#[test]
+fn a_closed_model_says_what_it_cannot_see() {
+    let case = Case::new();
+    let _responder = Responder::start(
+        &case.server.url(),
+        "tank.echo",
+        Behaviour::Frozen { after: Duration::from_secs(1), lasting: Duration::from_secs(1) },
+    );
+    let ran = case.run(&script(r#"executor: "constant-vus", vus: 2, duration: "3s""#, ""));
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    // Two requests of many thousand met the freeze: the percentile is blind to a third of the time.
+    assert!(milliseconds(&ran, "bus_request_duration", "p(99)") < 500.0);
+    assert!(milliseconds(&ran, "bus_request_duration", "max") > 900.0);
+    assert!(ran.stdout.contains("closed model"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_backlog_is_what_arithmetic_says() {
+    let case = Case::new();
+    let responder = Responder::start(
+        &case.server.url(),
+        "tank.echo",
+        Behaviour::Serial(Duration::from_millis(10)),
+    );
+    let ran = case.run(&script(
+        r#"executor: "constant-arrival-rate", rate: 150, duration: "4s", graceful_stop: "30s""#,
+        "",
+    ));
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    let record = responder.record();
+    assert_eq!(record.len(), 600);
+    let start = record[0].received;
+    let waited = |index: usize| {
+        let due = index as f64 / 150.0;
+        (record[index].replied.duration_since(start).as_secs_f64() - due) * 1e3
+    };
+    assert_near("max", milliseconds(&ran, "iteration_response_time", "max"), waited(599));
+    assert_near("med", milliseconds(&ran, "iteration_response_time", "med"), waited(299));
+}
+
+#[test]
+fn a_capped_throughput_is_the_systems_own() {
+    let case = Case::new();
+    let responder = Responder::start(
+        &case.server.url(),
+        "tank.echo",
+        Behaviour::Serial(Duration::from_millis(5)),
+    );
+    let ran = case.run(&script(r#"executor: "shared-iterations", vus: 20, iterations: 600"#, ""));
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    let record = responder.record();
+    let span = record[599].replied.duration_since(record[0].received).as_secs_f64();
+    let truth = 600.0 / span;
+    let reported = value(&ran, "iterations", &[], "per_second");
+    assert!((reported / truth - 1.0).abs() < 0.05, "reported {reported}/s, truth {truth}/s");
+}
+
+#[test]
+fn failures_are_counted_exactly_and_kept_out_of_the_percentiles() {
+    let case = Case::new();
+    let responder = Responder::start(&case.server.url(), "tank.echo", Behaviour::FailsEvery(10));
+    let ran = case.run(&script(r#"executor: "shared-iterations", vus: 5, iterations: 1000"#, ""));
+    let failed = responder.record().iter().filter(|one: &&Answered| one.failed).count();
+    assert_eq!(failed, 100);
+    assert_eq!(value(&ran, "bus_request_failed", &[], "passes"), 100.0);
+    assert_eq!(value(&ran, "bus_request_failed", &[], "total"), 1000.0);
+    assert_eq!(value(&ran, "bus_request_duration", &[], "count"), 900.0);
+    // The default threshold sees it.
+    assert_eq!(ran.code, 99, "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn a_system_that_fails_fast_is_red_and_gets_no_good_percentile() {
+    let case = Case::new();
+    let ran = case.run(&script(
+        r#"executor: "shared-iterations", vus: 5, iterations: 500"#,
+        r#""bus_request_duration{op:ask}": ["p(95) < 10ms"]"#,
+    ));
+    assert_eq!(ran.code, 99, "{}{}", ran.stdout, ran.stderr);
+    let thresholds = ran.summary.as_ref().unwrap()["thresholds"].as_array().unwrap().clone();
+    let latency = thresholds.iter().find(|one| one["metric"] == "bus_request_duration").unwrap();
+    assert_eq!(latency["status"], "no_data", "{latency}");
+    assert_eq!(value(&ran, "bus_request_failed", &[], "rate"), 1.0);
+}
+
+/// Every 10th message is lost; of the others every 15th comes twice, every 7th after its successor.
+fn wire(subject: &str, number: usize) -> Fate {
+    match number + 1 {
+        _ if subject != "tank.events" => Fate::Pass,
+        n if n.is_multiple_of(10) => Fate::Drop,
+        n if n.is_multiple_of(15) => Fate::Twice,
+        n if n.is_multiple_of(7) => Fate::Late,
+        _ => Fate::Pass,
+    }
+}
+
+#[test]
+fn losses_repeats_and_swaps_on_the_wire_are_counted_exactly() {
+    let case = Case::new();
+    let wire_runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let port = wire_runtime.block_on(proxy(case.server.port(), wire));
+    let ran = case.run_on(
+        &format!("nats://127.0.0.1:{port}"),
+        r#"
+export const options = #{
+    scenarios: #{ load: #{ executor: "per-vu-iterations", vus: 1, iterations: 1, exec: "all" } },
+    thresholds: #{ "bus_lost": ["count < 1000"] },
+};
+fn all(ctx) {
+    let inbox = bus::subscribe("tank.events");
+    for n in 0..1000 {
+        bus::publish("tank.events", `${n}`);
+    }
+    bus::flush();
+    loop {
+        if inbox.next("1s") == () { break; }
+    }
+}
+"#,
+    );
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    let count = |fate: Fate| (0..1_000).filter(|n| wire("tank.events", *n) == fate).count();
+    let (lost, repeated) = (count(Fate::Drop), count(Fate::Twice));
+    assert_eq!((lost, repeated, count(Fate::Late)), (100, 33, 123));
+    assert_eq!(value(&ran, "bus_lost", &[], "count"), lost as f64);
+    assert_eq!(value(&ran, "bus_duplicated", &[], "count"), repeated as f64);
+    assert_eq!(value(&ran, "bus_reordered", &[], "count"), count(Fate::Late) as f64);
+    assert_eq!(value(&ran, "bus_received", &[], "count"), (1_000 - lost + repeated) as f64);
+}
+
+#[test]
+fn a_hog_beside_the_runner_makes_failed_time_limits_invalid_and_leaves_passed_ones() {
+    let case = Case::new();
+    let _responder = Responder::start(
+        &case.server.url(),
+        "tank.echo",
+        Behaviour::Delay(Duration::from_millis(1)),
+    );
+    let ran = case.run(
+        r#"
+export const options = #{
+    scenarios: #{
+        load: #{ executor: "constant-arrival-rate", rate: 200, duration: "4s", exec: "ask" },
+        hog: #{ executor: "constant-vus", vus: 16, duration: "4s", exec: "burn", cpu_timeout: "30s" },
+    },
+    ops: ["ask"],
+    thresholds: #{
+        "iteration_response_time{scenario:load}": ["p(95) < 1100us", "p(95) < 60s"],
+    },
+};
+fn ask(ctx) { bus::request("tank.echo", "hello", #{ op: "ask", timeout: "10s" }); }
+fn burn(ctx) { let sum = 0; for n in 0..2000000 { sum += n; } }
+"#,
+    );
+    let summary = ran.summary.as_ref().unwrap_or_else(|| panic!("{}{}", ran.stdout, ran.stderr));
+    let thresholds = summary["thresholds"].as_array().unwrap();
+    let status = |expression: &str| {
+        thresholds.iter().find(|one| one["expression"] == expression).unwrap()["status"].clone()
+    };
+    assert_eq!(status("p(95) < 1100us"), "invalid", "{}", ran.stdout);
+    assert_eq!(status("p(95) < 60s"), "pass", "{}", ran.stdout);
+    assert_eq!(ran.code, 111, "{}{}", ran.stdout, ran.stderr);
+}

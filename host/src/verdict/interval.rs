@@ -50,7 +50,10 @@ pub(super) fn share(hits: u64, total: u64) -> Option<[f64; 2]> {
     let scale = 1.0 + Z * Z / n;
     let centre = (p + Z * Z / (2.0 * n)) / scale;
     let half = Z / scale * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    Some([(centre - half).max(0.0), (centre + half).min(1.0)])
+    // At none and at all the interval ends there exactly; arithmetic alone leaves 1e-19 beside it.
+    let low = if hits == 0 { 0.0 } else { (centre - half).max(0.0) };
+    let high = if hits >= total { 1.0 } else { (centre + half).min(1.0) };
+    Some([low, high])
 }
 
 /// Samples without which a percentile cannot be shown at 95 %: even if all of them lay on the right
@@ -115,7 +118,11 @@ mod tests {
     #[test]
     fn wilson_and_the_normal_mean_agree_with_worked_examples() {
         let [low, high] = share(0, 10).unwrap();
-        assert!(low < 1e-12 && (high - 0.2775).abs() < 5e-4, "{low} {high}");
+        assert!(low == 0.0 && (high - 0.2775).abs() < 5e-4, "{low} {high}");
+        for n in 1..2_000 {
+            assert_eq!(share(0, n).unwrap()[0], 0.0, "none of {n}");
+            assert_eq!(share(n, n).unwrap()[1], 1.0, "all of {n}");
+        }
         let [low, high] = share(50, 100).unwrap();
         assert!((low - 0.4038).abs() < 5e-4 && (high - 0.5962).abs() < 5e-4);
         let [low, high] = mean(101, 10.0, 5.0).unwrap();

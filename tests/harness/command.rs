@@ -8,6 +8,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::nats::search_path;
+
 /// A folder to run the command in, removed at the end.
 #[derive(Debug)]
 pub struct Workplace {
@@ -127,17 +129,6 @@ impl Ran {
             })
             .map_or(Value::Null, |metric| metric["values"].clone())
     }
-}
-
-/// `PATH`, with the project's own tools first.
-pub fn search_path() -> std::ffi::OsString {
-    let tools = repository().join(".tools/bin");
-    let mut paths = vec![tools];
-    #[expect(clippy::disallowed_methods, reason = "the tests' own environment")]
-    if let Ok(path) = std::env::var("PATH") {
-        paths.extend(std::env::split_paths(&path));
-    }
-    std::env::join_paths(paths).unwrap_or_default()
 }
 
 /// The root of the repository.

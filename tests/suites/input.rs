@@ -354,8 +354,8 @@ export const options = #{
 fn iteration(ctx) { bus::request("nobody.home", "x", #{ timeout: "500ms" }); }
 "#;
 
-#[test]
-fn a_bus_that_dies_and_returns_is_data() {
+/// A run whose bus is killed after three seconds; what happens to it then is `afterwards`.
+fn with_a_bus_that_dies(afterwards: impl FnOnce(&mut NatsServer)) -> Ran {
     let mut server = wait(NatsServer::start());
     let workplace = Workplace::new(WAVETANK);
     let file = workplace.file("asking.rhai", ASKING);
@@ -372,9 +372,16 @@ fn a_bus_that_dies_and_returns_is_data() {
     ]);
     pause(3_000);
     server.kill();
-    pause(1_500);
-    wait(server.restart());
-    let ran = within_patience(|| workplace.finish(child.wait_with_output().unwrap()));
+    afterwards(&mut server);
+    within_patience(|| workplace.finish(child.wait_with_output().unwrap()))
+}
+
+#[test]
+fn a_bus_that_dies_and_returns_is_data() {
+    let ran = with_a_bus_that_dies(|server| {
+        pause(1_500);
+        wait(server.restart());
+    });
     assert_eq!(ran.code, 99, "{ran:#?}");
     assert!(ran.metric("bus_reconnects", &[])["count"].as_f64().unwrap_or(0.0) >= 1.0, "{ran:#?}");
     assert_eq!(ran.summary.as_ref().unwrap()["scenarios"][0]["planned"], 400);
@@ -382,22 +389,6 @@ fn a_bus_that_dies_and_returns_is_data() {
 
 #[test]
 fn a_bus_that_never_returns_ends_the_run_all_the_same() {
-    let mut server = wait(NatsServer::start());
-    let workplace = Workplace::new(WAVETANK);
-    let file = workplace.file("asking.rhai", ASKING);
-    let url = server.url();
-    let child = workplace.start(&[
-        "run",
-        "--bus",
-        &url,
-        "--summary-export",
-        "summary.json",
-        "--progress",
-        "none",
-        &file,
-    ]);
-    pause(3_000);
-    server.kill();
-    let ran = within_patience(|| workplace.finish(child.wait_with_output().unwrap()));
+    let ran = with_a_bus_that_dies(|_| {});
     assert_eq!(ran.code, 99, "{ran:#?}");
 }

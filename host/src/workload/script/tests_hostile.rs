@@ -394,20 +394,3 @@ fn closures_nested_for_a_second_are_dropped_in_one_piece() {
         assert_eq!(error.kind, GuestErrorKind::CpuTimeout);
     });
 }
-
-#[test]
-#[ignore = "prints a figure; asserts nothing"]
-fn cost_of_an_empty_iteration() {
-    let bench = Bench::new("fn iteration(ctx) { }");
-    on_shard(async {
-        let (mut user, scope) = bench.user(Json::Null).await;
-        let empty = iteration("iteration", 0);
-        let clock = crate::clock::Clock::real();
-        let start = clock.now();
-        for _ in 0..200_000 {
-            user.iterate(&empty).await.unwrap();
-        }
-        let each = clock.now().since(start).as_nanos() / 200_000;
-        println!("empty iteration: {each} ns ({:?})", scope.started());
-    });
-}

@@ -39,9 +39,11 @@ fn build(package: &str) -> PathBuf {
         .args(["build", "--release", "--target", "wasm32-wasip2", "--package", package])
         .arg("--target-dir")
         .arg(&target)
-        // Debug sections are the larger part of a guest, and compile for nothing.
+        // As `tests/guests/build` does it; otherwise each would build anew what the other built.
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
+        .env("CARGO_PROFILE_RELEASE_LTO", "fat")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         .env_remove("RUSTFLAGS")
         .output();
     match output {

@@ -8,7 +8,7 @@ use wavetank::{
     metric::{Builtin, Cell, Names, Recorder, RecorderConfig, Selector, TagSet, Totals},
     plan::Limits,
     primitive::{
-        Failure, LogLine, LogSink, Random, Scope, ScopeConfig,
+        Failure, LogLine, LogSink, Ops, Random, Scope, ScopeConfig,
         bus::{
             Bus, ConnectionEvents, Message, OpenInput, Outgoing, Source, StreamSpec, SubscriptionId,
         },
@@ -44,7 +44,7 @@ impl Vu {
                 clock: Clock::real(),
                 recorder: recorder.clone(),
                 limits: Arc::new(limits),
-                ops: Arc::from([]),
+                ops: Ops::new::<&str>(&[], recorder.names()),
                 metrics: Arc::default(),
                 log: Rc::new(Quiet),
                 trace: false,

@@ -7,7 +7,7 @@ use wavetank::{
     metric::{Builtin, Cell, Names, Recorder, RecorderConfig, Registry, Selector, TagSet, Totals},
     plan::Limits,
     primitive::{
-        LogLine, LogSink, Primitives, Random, Scope, ScopeConfig,
+        LogLine, LogSink, Ops, Primitives, Random, Scope, ScopeConfig,
         bus::{self, Bus},
         database::{self, Database},
     },
@@ -64,9 +64,9 @@ impl Shard {
         ));
         let config = ScopeConfig {
             clock,
+            ops: Ops::new(&["ask"], recorder.names()),
             recorder,
             limits,
-            ops: Arc::from(["ask".to_owned()]),
             metrics: Arc::default(),
             log: Rc::clone(&log) as Rc<dyn LogSink>,
             trace: false,

@@ -9,7 +9,7 @@ use wavetank::{
     metric::{Builtin, Cell, Names, Recorder, RecorderConfig, Selector, Totals},
     plan::Limits,
     primitive::{
-        Failure, LogLine, LogSink, Scope, ScopeConfig,
+        Failure, LogLine, LogSink, Ops, Scope, ScopeConfig,
         database::{Database, Dialect, Opening, Pool, Rows, Source, Statement, Value},
     },
 };
@@ -81,7 +81,7 @@ impl Bench {
             clock: self.clock,
             recorder: self.recorder.clone(),
             limits: Arc::new(self.limits.clone()),
-            ops: Arc::from([]),
+            ops: Ops::new::<&str>(&[], self.recorder.names()),
             metrics: Arc::default(),
             log: self.lines.clone(),
             trace: false,

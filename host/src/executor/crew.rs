@@ -102,7 +102,8 @@ impl Crew {
         let unready = Rc::clone(&self.unready);
         self.tasks.spawn_local(async move {
             handle.begin(lane.ground.clock.now());
-            let making = Vu::make(Rc::clone(&lane), Rc::clone(&handle), in_scenario);
+            // On the heap, because a VU's task keeps room for it as long as it lives.
+            let making = Box::pin(Vu::make(Rc::clone(&lane), Rc::clone(&handle), in_scenario));
             let (made, _) = handle.until_cut(making).await;
             handle.end();
             if !cold {

@@ -32,6 +32,9 @@ pub struct RecorderConfig {
     pub max_series: usize,
 }
 
+/// Series that a recorder finds without hashing all of their tags.
+const RECENT: usize = 256;
+
 /// The samples of one shard.
 #[derive(Debug)]
 pub struct Recorder {
@@ -44,6 +47,9 @@ pub struct Recorder {
 struct State {
     /// Where each series' samples go; kept over snapshots.
     slots: FxHashMap<SeriesKey, Slot>,
+    /// The series that were sampled last, by [`SeriesKey::mixed`]: hashing all tags of every sample
+    /// costs more than recording it.
+    recent: Box<[Option<(SeriesKey, Slot)>; RECENT]>,
     /// Series with samples since the last snapshot.
     cells: Vec<Option<(SeriesKey, Cell<u32>)>>,
     /// Per-second cells of windowed series.
@@ -72,6 +78,7 @@ impl Recorder {
     pub fn new(config: RecorderConfig, shard: usize, since: Instant) -> Self {
         let state = State {
             slots: FxHashMap::default(),
+            recent: Box::new([None; RECENT]),
             cells: Vec::new(),
             seconds: FxHashMap::default(),
             since,
@@ -174,9 +181,10 @@ impl Recorder {
     ) {
         let mut state = self.state.borrow_mut();
         let key = SeriesKey { metric, tags };
-        let slot = match state.slots.get(&key) {
-            Some(slot) => *slot,
-            None => self.open(&mut state, key, at),
+        let place = key.mixed() % RECENT;
+        let slot = match state.recent[place] {
+            Some((recent, slot)) if recent == key => slot,
+            _ => self.find(&mut state, key, place, at),
         };
         if slot.windowed {
             let second = state.second(at);
@@ -187,6 +195,16 @@ impl Recorder {
         } else if let Some(Some((_, cell))) = state.cells.get_mut(slot.index as usize) {
             put(cell);
         }
+    }
+
+    /// The slot of a series that was not sampled lately.
+    fn find(&self, state: &mut State, key: SeriesKey, place: usize, at: Instant) -> Slot {
+        let Some(slot) = state.slots.get(&key).copied() else {
+            // Not remembered: what is folded into `other` is counted each time.
+            return self.open(state, key, at);
+        };
+        state.recent[place] = Some((key, slot));
+        slot
     }
 
     /// Gives a new series its slot, or folds it into `other` when there are too many.

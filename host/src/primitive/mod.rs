@@ -14,8 +14,8 @@ pub mod timing;
 pub use effect::{Effect, Probe};
 pub use random::Random;
 pub use scope::{
-    Failure, Lease, LogLevel, LogLine, LogSink, Measured, Misuse, Operation, Scope, ScopeConfig,
-    Stamped,
+    Failure, Lease, LogLevel, LogLine, LogSink, Measured, Misuse, Operation, Ops, Scope,
+    ScopeConfig, Stamped,
 };
 
 use std::rc::Rc;

@@ -4,6 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::Future,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -11,10 +12,10 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::Random;
+use super::{Random, timing::Deadlines};
 use crate::{
     clock::{Clock, Instant, Span},
-    metric::{Builtin, Kind, MetricId, Name, Outcome, Phase, Recorder, TagSet},
+    metric::{Builtin, Kind, MetricId, Name, Names, Outcome, Phase, Recorder, TagSet},
     plan::Limits,
 };
 
@@ -81,7 +82,7 @@ pub struct ScopeConfig {
     /// The run's limits.
     pub limits: Arc<Limits>,
     /// Declared operation names; any other is misuse.
-    pub ops: Arc<[String]>,
+    pub ops: Ops,
     /// Metrics that the workload declared, by name.
     pub metrics: Arc<FxHashMap<String, (MetricId, Kind)>>,
     /// Where log lines go: bounded, never awaited.
@@ -90,6 +91,23 @@ pub struct ScopeConfig {
     pub trace: bool,
     /// The seed of the run.
     pub seed: u64,
+}
+
+/// The operation names that a workload declared, interned once.
+#[derive(Clone, Debug)]
+pub struct Ops(Arc<[(String, Name)]>);
+
+impl Ops {
+    /// The declared names, in the run's table of names.
+    pub fn new<S: AsRef<str>>(declared: &[S], names: &Names) -> Self {
+        let interned = |op: &S| (op.as_ref().to_owned(), names.intern(op.as_ref()));
+        Self(declared.iter().map(interned).collect())
+    }
+
+    /// A few names at the most, so looking at each is quicker than hashing.
+    fn find(&self, op: &str) -> Option<Name> {
+        self.0.iter().find(|(declared, _)| declared == op).map(|(_, name)| *name)
+    }
 }
 
 /// Takes log lines; drops and counts what is beyond its limit.
@@ -131,11 +149,13 @@ pub struct Scope {
     tags: Cell<TagSet>,
     origin: Cell<Instant>,
     started: Cell<Option<Instant>>,
+    left: Cell<Option<Instant>>,
     random: RefCell<Random>,
     host_calls: Cell<u64>,
     aborted: RefCell<Option<String>>,
     marked_failed: RefCell<Option<String>>,
     lease: RefCell<Option<Rc<dyn Lease>>>,
+    deadlines: Deadlines,
 }
 
 /// What a VU holds only while it does not wait for anything else: a database connection.
@@ -154,11 +174,13 @@ impl Scope {
             tags: Cell::default(),
             origin: Cell::default(),
             started: Cell::new(None),
+            left: Cell::new(None),
             random: RefCell::new(random),
             host_calls: Cell::new(0),
             aborted: RefCell::default(),
             marked_failed: RefCell::default(),
             lease: RefCell::default(),
+            deadlines: Deadlines::default(),
         }
     }
 
@@ -182,15 +204,29 @@ impl Scope {
         self.tags.set(tags);
         self.origin.set(due);
         self.started.set(None);
+        self.left.set(None);
         self.host_calls.set(0);
         self.random.replace(random);
     }
 
     /// Marks the first guest instruction: called by a virtual user right before it enters the guest.
-    pub fn enter_guest(&self) {
+    /// `now` is a reading of the run's clock that nothing but the host came after.
+    pub fn enter_guest(&self, now: Option<Instant>) {
+        self.left.set(None);
         if self.started.get().is_none() {
-            self.started.set(Some(self.config.clock.now()));
+            self.started.set(Some(now.unwrap_or_else(|| self.config.clock.now())));
         }
+    }
+
+    /// Marks the guest's last instruction so far, with a reading of the run's clock that was taken
+    /// right after it.
+    pub fn leave_guest(&self, now: Instant) {
+        self.left.set(Some(now));
+    }
+
+    /// When the guest ended, once; `None` if its end was not marked, or it was entered again.
+    pub fn take_left(&self) -> Option<Instant> {
+        self.left.take()
     }
 
     /// When the guest was entered.
@@ -216,6 +252,11 @@ impl Scope {
     /// VU number, from 1; 0 in setup and teardown.
     pub fn vu(&self) -> u32 {
         self.vu
+    }
+
+    /// The deadlines of the VU's operations.
+    pub fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
     }
 
     /// The current tags.
@@ -260,12 +301,11 @@ impl Scope {
     /// The interned name of a declared operation; none for `None`.
     pub fn op(&self, op: Option<&str>) -> Result<Name, Misuse> {
         let Some(op) = op else { return Ok(Name::NONE) };
-        if !self.config.ops.iter().any(|declared| declared == op) {
-            return Err(Misuse::new(format!(
+        self.config.ops.find(op).ok_or_else(|| {
+            Misuse::new(format!(
                 "op `{op}` is not declared: add it to `ops` in the workload's options"
-            )));
-        }
-        Ok(self.config.recorder.names().intern(op))
+            ))
+        })
     }
 
     /// Records a check. Names are labels: bounded in length and number.
@@ -349,12 +389,14 @@ impl Scope {
 
     /// Does an operation and records it: the one place where its duration is taken.
     ///
-    /// Dropped before its end (a stop, a timeout), the operation becomes a censored sample.
+    /// Dropped before its end (a stop, a timeout), the operation becomes a censored sample. The work
+    /// is pinned by the caller: a future that is handed on by value is kept twice by each function
+    /// that it passes, and a waiting VU would hold kilobytes of copies.
     pub async fn measure<T>(
         &self,
         operation: Operation,
         op: Name,
-        work: impl Future<Output = Stamped<T>>,
+        work: Pin<&mut impl Future<Output = Stamped<T>>>,
     ) -> Result<T, Failure> {
         let pending = Pending {
             scope: self,
@@ -469,7 +511,7 @@ impl Drop for Pending<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::{Cell as Samples, Metric, Names, RecorderConfig, Registry, Unit};
+    use crate::metric::{Cell as Samples, Metric, RecorderConfig, Registry, Unit};
 
     #[derive(Debug)]
     struct Quiet;
@@ -495,7 +537,7 @@ mod tests {
             clock: Clock::real(),
             recorder: recorder.clone(),
             limits: Arc::default(),
-            ops: Arc::new([]),
+            ops: Ops::new::<&str>(&[], &Names::default()),
             metrics: Arc::new(FxHashMap::from_iter([("lag".to_owned(), (id, Kind::Trend))])),
             log: Rc::new(Quiet),
             trace: false,

@@ -1,8 +1,55 @@
 //! Time as guests see it: now, sleep, deadline.
 
-use std::time::Duration;
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Scope;
+
+/// The deadlines of one VU's operations, kept with one timer.
+///
+/// A timer that is made, registered and taken back costs more than recording the operation does, and
+/// hardly any ever fires. This one stays registered: it is moved only if it would fire too late, and
+/// when it fires for an operation that is long over, it is set to the deadline that is next.
+#[derive(Debug, Default)]
+pub struct Deadlines(RefCell<Option<Pin<Box<Sleep>>>>);
+
+impl Deadlines {
+    /// What comes of `work`, or `None` at `deadline`. To be awaited in the VU's own task, as many at
+    /// once as it likes.
+    pub async fn until<T>(
+        &self,
+        deadline: Instant,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
+        poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => self.passed(deadline, context).map(|()| None),
+        })
+        .await
+    }
+
+    fn passed(&self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let mut timer = self.0.borrow_mut();
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(context).is_ready() {
+            if timer.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
 
 /// Nanoseconds on the run's timeline.
 pub fn now(scope: &Scope) -> u64 {
@@ -16,4 +63,34 @@ pub async fn sleep(scope: &Scope, duration: Duration) {
     scope.about_to_wait();
     let clock = scope.clock();
     clock.sleep_until(clock.now() + duration).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_of_many_deadlines_is_kept_whichever_was_armed_first() {
+        let (clock, deadlines) = (Clock::paused(), Deadlines::default());
+        let after =
+            |seconds| clock.to_tokio(crate::clock::Instant::ZERO + Duration::from_secs(seconds));
+        let ends = |seconds| {
+            let deadlines = &deadlines;
+            async move {
+                let gone =
+                    deadlines.until(after(seconds), pin!(std::future::pending::<()>())).await;
+                (gone, clock.now().as_nanos() / 1_000_000_000)
+            }
+        };
+        // The timer of the first, which is over, is still armed when the others begin.
+        let soon = async { tokio::time::sleep(Duration::from_millis(1)).await };
+        assert_eq!(deadlines.until(after(1), pin!(soon)).await, Some(()));
+        let all = tokio::join!(ends(5), ends(2), ends(9), ends(3));
+        assert_eq!(all, ((None, 5), (None, 2), (None, 9), (None, 3)));
+        let ready = deadlines.until(after(0), pin!(std::future::ready(7))).await;
+        assert_eq!(ready, Some(7), "what is done is done, however late");
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
     executor::{Ground, Timer},
     metric::{Builtin, Cell, Name, Names, Recorder, RecorderConfig, Selector, TagSet, Totals},
     plan::Limits,
-    primitive::{LogLine, LogSink, Operation, Random, Scope, ScopeConfig, Stamped},
+    primitive::{LogLine, LogSink, Operation, Ops, Random, Scope, ScopeConfig, Stamped},
 };
 
 /// How often a shard's loop shows that it turns.
@@ -117,7 +117,7 @@ pub async fn noise_floor(clock: Clock) -> OwnCost {
             clock,
             recorder: Rc::clone(&recorder),
             limits: Arc::new(Limits::default()),
-            ops: Arc::from([]),
+            ops: Ops::new::<&str>(&[], recorder.names()),
             metrics: Arc::default(),
             log: Rc::new(Silence),
             trace: false,
@@ -132,7 +132,7 @@ pub async fn noise_floor(clock: Clock) -> OwnCost {
         failed: Builtin::BusRequestFailed,
     };
     for _ in 0..PROBES {
-        let nothing = async { Stamped { result: Ok(()), span: None } };
+        let nothing = std::pin::pin!(async { Stamped { result: Ok(()), span: None } });
         let _ = scope.measure(operation, Name::NONE, nothing).await;
     }
     let mut totals = Totals::default();

@@ -20,7 +20,7 @@ use crate::{
     executor::{Counts, Crew, ErrorTally, Ground, Lane, Notice},
     metric::{Phase, Recorder, RecorderConfig, Snapshot, TagSet},
     plan::ConnectionSharing,
-    primitive::{Random, ScopeConfig},
+    primitive::{Ops, Random, ScopeConfig},
     verdict::Cause,
     workload::LoadError,
 };
@@ -294,7 +294,7 @@ pub(super) async fn ground(
         clock: shared.clock,
         recorder: Rc::clone(&recorder),
         limits: Arc::new(plan.limits.clone()),
-        ops: plan.ops.clone().into(),
+        ops: Ops::new(&plan.ops, recorder.names()),
         metrics: Arc::new(
             plan.declared_metrics
                 .iter()

@@ -146,7 +146,7 @@ struct NativeVu {
 
 impl NativeVu {
     fn hook(&self, hook: Option<&Arc<Hook>>) -> LocalBoxFuture<'static, Result<Json, GuestError>> {
-        self.primitives.scope.enter_guest();
+        self.primitives.scope.enter_guest(None);
         hook.map_or_else(
             || Box::pin(async { Ok(Json::Null) }) as LocalBoxFuture<'static, _>,
             |hook| hook(self.primitives.clone()),
@@ -170,7 +170,7 @@ impl VirtualUser for NativeVu {
     ) -> LocalBoxFuture<'a, Result<(), GuestError>> {
         Box::pin(async move {
             let scope = &self.primitives.scope;
-            scope.enter_guest();
+            scope.enter_guest(None);
             let draw = scope.random().bits();
             self.native.starts.lock().unwrap().push(Started {
                 vu: scope.vu(),
@@ -195,7 +195,7 @@ impl VirtualUser for NativeVu {
         message: bus::Message,
     ) -> LocalBoxFuture<'a, Result<Option<bytes::Bytes>, GuestError>> {
         Box::pin(async move {
-            self.primitives.scope.enter_guest();
+            self.primitives.scope.enter_guest(None);
             match handler {
                 "echo" => Ok(Some(message.payload)),
                 _ => Err(threw(handler)),

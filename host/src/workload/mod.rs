@@ -181,7 +181,8 @@ impl GuestErrorKind {
 ///
 /// Every future may be dropped before its end (a stop, a timeout): the guest is then ended, what it
 /// had under way is recorded as censored, and the next call starts on a fresh guest state. Each
-/// implementation calls `scope.enter_guest()` right before guest code first runs.
+/// implementation calls `scope.enter_guest` right before guest code runs, and `scope.leave_guest` when
+/// it has a reading of the run's clock from right after it.
 pub trait VirtualUser {
     /// Runs `setup`; what it returns is everyone's `ctx.data`. `Null` if there is none.
     fn setup(&mut self) -> LocalBoxFuture<'_, Result<Json, GuestError>>;
@@ -263,6 +264,6 @@ impl ShardProgram {
 impl Iteration {
     /// The iteration's random numbers.
     pub fn random(&self, seed: u64) -> Random {
-        Random::new(seed, &self.scenario, self.stream)
+        Random::new(seed, Rc::clone(&self.scenario), self.stream)
     }
 }

@@ -18,7 +18,7 @@ use super::{
     embedded::{self, Embedded, Router},
     inbox::{Inbox, Received},
     nats::{self, ConnectionEvents, Nats, Servers},
-    replies::Reply,
+    replies::{Reply, Ticket},
     server::ServerChild,
     subject::{validate_headers, validate_pattern, validate_queue, validate_subject},
 };
@@ -99,6 +99,9 @@ impl Sending<'_> {
         Sent { at: self.clock.now(), origin: self.origin, tags: *self.tags }
     }
 }
+
+/// A message on its way to a server; nothing if the embedded bus has it already.
+pub(super) struct Prepared(Option<nats::Prepared>);
 
 /// How a subscription is measured: the run's clock and the subscriber's tags.
 #[derive(Clone, Copy, Debug)]
@@ -316,7 +319,8 @@ impl Connection {
             reply_to: reply_to.map(str::to_owned),
             acknowledge: None,
         };
-        self.publish(message, None).await
+        let prepared = self.prepare(message, None)?;
+        self.hand_over(prepared).await
     }
 
     /// Subscribes without measuring: for services in the runner and `wavetank serve`. `capacity` is
@@ -333,28 +337,55 @@ impl Connection {
         self.subscribe(pattern, queue, capacity, None).await
     }
 
-    /// Publishes a message that has been checked.
-    pub(super) async fn publish(
+    /// Sends a message that has been checked, on the embedded bus; to a server it is only made ready,
+    /// for [`Connection::hand_over`].
+    pub(super) fn prepare(
         &self,
         message: Message,
         sending: Option<&Sending<'_>>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Prepared, Failure> {
         match &self.0.backend {
-            Backend::Embedded(embedded) => embedded.publish(message, sending).map(drop),
-            Backend::Nats(nats) => nats.publish(message, sending).await,
+            Backend::Embedded(embedded) => {
+                embedded.publish(message, sending).map(|_| Prepared(None))
+            }
+            Backend::Nats(nats) => nats.prepare(message, sending).map(|it| Prepared(Some(it))),
         }
     }
 
-    /// Sends a request that has been checked and waits for its reply, for ever.
-    pub(super) async fn request(
+    /// The same, of a request; the ticket is the future of its reply.
+    pub(super) fn prepare_request(
         &self,
         message: Message,
         sending: Option<&Sending<'_>>,
+    ) -> Result<(Prepared, Ticket), Failure> {
+        match &self.0.backend {
+            Backend::Embedded(embedded) => {
+                embedded.request(message, sending).map(|ticket| (Prepared(None), ticket))
+            }
+            Backend::Nats(nats) => {
+                let (prepared, ticket) = nats.prepare_request(message, sending)?;
+                Ok((Prepared(Some(prepared)), ticket))
+            }
+        }
+    }
+
+    /// Hands a message to the connection; at once on the embedded bus.
+    pub(super) async fn hand_over(&self, prepared: Prepared) -> Result<(), Failure> {
+        match (&self.0.backend, prepared.0) {
+            (Backend::Nats(nats), Some(prepared)) => nats.hand_over(prepared).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Hands a request to the connection and waits for its reply, for ever.
+    pub(super) async fn reply(
+        &self,
+        prepared: Prepared,
+        ticket: Ticket,
     ) -> Result<Message, Failure> {
-        let ticket = match &self.0.backend {
-            Backend::Embedded(embedded) => embedded.request(message, sending)?,
-            Backend::Nats(nats) => nats.request(message, sending).await?,
-        };
+        if let (Backend::Nats(nats), Some(prepared)) = (&self.0.backend, prepared.0) {
+            nats.hand_over(prepared).await?;
+        }
         match ticket.await {
             Reply::Message(message) => Ok(message),
             Reply::NoResponders => {

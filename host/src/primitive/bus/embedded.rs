@@ -71,6 +71,8 @@ pub struct Embedded {
     router: Arc<Router>,
     post: Arc<Post>,
     number: u32,
+    /// What the subjects of this connection's replies begin with.
+    inbox: String,
     reader: Reader<Arc<Subscriber>>,
     peers: RefCell<FxHashMap<u32, Weak<Post>>>,
     /// Numbers of the messages whose delivery is measured.
@@ -115,6 +117,7 @@ impl Embedded {
             router: router.clone(),
             post,
             number,
+            inbox: format!("{REPLY_PREFIX}{number}"),
             reader: Reader::new(router.table.clone()),
             peers: RefCell::default(),
             sequence: Cell::new(0),
@@ -174,7 +177,7 @@ impl Embedded {
         sending: Option<&Sending<'_>>,
     ) -> Result<Ticket, Failure> {
         let ticket = self.post.replies.open();
-        message.reply_to = Some(format!("{REPLY_PREFIX}{}.{}", self.number, ticket.token()));
+        message.reply_to = Some(ticket.reply_to(&self.inbox));
         self.publish(message, sending)?;
         Ok(ticket)
     }

@@ -10,7 +10,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::Poll,
     time::Duration,
@@ -105,12 +105,15 @@ impl Bus {
     }
 
     /// Publishes a message.
-    pub async fn publish(&self, message: Outgoing) -> Measured<()> {
+    pub fn publish(&self, message: Outgoing) -> impl Future<Output = Measured<()>> + use<'_> {
         self.scope.host_call(|| {
             format!("bus::publish({}, {} bytes)", shown(&message.subject), message.payload.len())
         });
-        let (op, message) = self.check(message)?;
-        Ok(self.publish_checked(op, message).await)
+        let checked = self.check(message);
+        async move {
+            let (op, message) = checked?;
+            Ok(self.publish_checked(op, message).await)
+        }
     }
 
     /// Publishes many messages at once; one result each, in order.
@@ -130,12 +133,19 @@ impl Bus {
     }
 
     /// Sends a request and waits for its reply.
-    pub async fn request(&self, message: Outgoing, timeout: Option<Duration>) -> Measured<Message> {
+    pub fn request(
+        &self,
+        message: Outgoing,
+        timeout: Option<Duration>,
+    ) -> impl Future<Output = Measured<Message>> + use<'_> {
         self.scope.host_call(|| {
             format!("bus::request({}, {} bytes)", shown(&message.subject), message.payload.len())
         });
-        let (op, message) = self.check(message)?;
-        Ok(self.request_checked(op, message, timeout).await)
+        let checked = self.check(message);
+        async move {
+            let (op, message) = checked?;
+            Ok(self.request_checked(op, message, timeout).await)
+        }
     }
 
     /// Sends many requests at once; one result each, in order.
@@ -161,6 +171,7 @@ impl Bus {
         let tracking = Tracking { clock: self.scope.clock(), tags: self.scope.tags() };
         let capacity = self.scope.limits().subscription_queue;
         let subscribing = self.connection.subscribe(pattern, queue, capacity, Some(tracking));
+        let subscribing = pin!(subscribing);
         let subscription = match self.within(None, subscribing).await {
             Ok(Ok(subscription)) => subscription,
             Ok(Err(failure)) | Err(failure) => return Ok(Err(failure)),
@@ -178,7 +189,7 @@ impl Bus {
     ) -> Measured<Option<Message>> {
         self.scope.host_call(|| format!("bus::next({})", subscription.0));
         let subscription = self.subscription(subscription)?;
-        let taken = self.within(timeout, subscription.take()).await;
+        let taken = self.within(timeout, pin!(subscription.take())).await;
         self.record_dropped(&subscription);
         match taken {
             Ok(Some(received)) => Ok(self.receive(received).map(Some)),
@@ -202,7 +213,8 @@ impl Bus {
     /// Waits until the server has everything that was published.
     pub async fn flush(&self) -> Measured<()> {
         self.scope.host_call(|| "bus::flush()".to_owned());
-        Ok(self.within(None, self.connection.flush()).await.and_then(|flushed| flushed))
+        let flushing = pin!(self.connection.flush());
+        Ok(self.within(None, flushing).await.and_then(|flushed| flushed))
     }
 
     /// Ends every handle of the VU: called by the host when the guest that held them is gone.
@@ -220,43 +232,63 @@ impl Bus {
         self.check(message.clone()).map(drop)
     }
 
-    async fn publish_checked(&self, op: Name, message: Message) -> Result<(), Failure> {
+    // These two are no async functions, and neither is what they call: a message that is handed on
+    // through those lies in the future of each.
+    fn publish_checked(
+        &self,
+        op: Name,
+        message: Message,
+    ) -> impl Future<Output = Result<(), Failure>> + use<'_> {
         let bytes = wire_bytes(&message);
         let tags = TagSet { op, ..self.scope.tags() };
-        let work = async {
-            let sending = self.sending(&tags);
-            let publishing = self.connection.publish(message, Some(&sending));
-            let result = self.within(None, publishing).await.and_then(|published| published);
-            Stamped { result, span: None }
-        };
-        let result = self.scope.measure(PUBLISH, op, work).await;
-        if result.is_ok() {
-            self.scope.recorder().add(Builtin::DataSent.id(), tags, self.scope.origin(), bytes);
+        async move {
+            let work = pin!(async {
+                let sent = self.connection.prepare(message, Some(&self.sending(&tags)));
+                let result = match sent {
+                    Ok(prepared) => {
+                        let publishing = pin!(self.connection.hand_over(prepared));
+                        self.within(None, publishing).await.and_then(|published| published)
+                    }
+                    Err(failure) => Err(failure),
+                };
+                Stamped { result, span: None }
+            });
+            let result = self.scope.measure(PUBLISH, op, work).await;
+            if result.is_ok() {
+                self.scope.recorder().add(Builtin::DataSent.id(), tags, self.scope.origin(), bytes);
+            }
+            result
         }
-        result
     }
 
-    async fn request_checked(
+    fn request_checked(
         &self,
         op: Name,
         message: Message,
         timeout: Option<Duration>,
-    ) -> Result<Message, Failure> {
+    ) -> impl Future<Output = Result<Message, Failure>> + use<'_> {
         let bytes = wire_bytes(&message);
         let tags = TagSet { op, ..self.scope.tags() };
-        let recorder = self.scope.recorder();
-        recorder.add(Builtin::DataSent.id(), tags, self.scope.origin(), bytes);
-        let work = async {
-            let sending = self.sending(&tags);
-            let requesting = self.connection.request(message, Some(&sending));
-            let result = self.within(timeout, requesting).await.and_then(|reply| reply);
-            let result = result.and_then(|reply| self.bounded(reply)).and_then(accepted);
-            Stamped { result, span: None }
-        };
-        let reply = self.scope.measure(REQUEST, op, work).await?;
-        let bytes = wire_bytes(&reply);
-        recorder.add(Builtin::DataReceived.id(), tags, self.scope.origin(), bytes);
-        Ok(reply)
+        async move {
+            let recorder = self.scope.recorder();
+            recorder.add(Builtin::DataSent.id(), tags, self.scope.origin(), bytes);
+            let work = pin!(async {
+                let sent = self.connection.prepare_request(message, Some(&self.sending(&tags)));
+                let result = match sent {
+                    Ok((prepared, ticket)) => {
+                        let requesting = pin!(self.connection.reply(prepared, ticket));
+                        self.within(timeout, requesting).await.and_then(|reply| reply)
+                    }
+                    Err(failure) => Err(failure),
+                };
+                let result = result.and_then(|reply| self.bounded(reply)).and_then(accepted);
+                Stamped { result, span: None }
+            });
+            let reply = self.scope.measure(REQUEST, op, work).await?;
+            let bytes = wire_bytes(&reply);
+            recorder.add(Builtin::DataReceived.id(), tags, self.scope.origin(), bytes);
+            Ok(reply)
+        }
     }
 
     fn sending<'a>(&self, tags: &'a TagSet) -> Sending<'a> {
@@ -405,9 +437,8 @@ impl Bus {
     async fn within<T>(
         &self,
         timeout: Option<Duration>,
-        work: impl Future<Output = T>,
+        mut work: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, Failure> {
-        let mut work = pin!(work);
         let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
         if let Poll::Ready(value) = first {
             return Ok(value);
@@ -416,9 +447,8 @@ impl Bus {
         let timeout = timeout.unwrap_or(self.scope.limits().operation_timeout).min(MAX_WAIT);
         let clock = self.scope.clock();
         let deadline = clock.to_tokio(clock.now() + timeout);
-        tokio::time::timeout_at(deadline, work)
-            .await
-            .map_err(|_| Failure::new("timeout", format!("no answer within {timeout:?}")))
+        let done = self.scope.deadlines().until(deadline, work).await;
+        done.ok_or_else(|| Failure::new("timeout", format!("no answer within {timeout:?}")))
     }
 }
 

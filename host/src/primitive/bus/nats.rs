@@ -20,10 +20,12 @@ use std::{
 
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderName, HeaderValue,
-    PublishErrorKind, StatusCode, Subject, Subscriber, client::traits::Publisher,
-    connection::State, message::OutboundMessage,
+    PublishErrorKind, StatusCode, Subject, Subscriber,
+    client::{PublishError, traits::Publisher},
+    connection::State,
+    message::OutboundMessage,
 };
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 
 use super::{
@@ -32,7 +34,7 @@ use super::{
     connection::{BusError, Ended, Sending, Tracking},
     delivery::{Arrival, Ledger, SETTLE, Sender, Stamp, Tracked},
     inbox::{Inbox, Put, Received},
-    replies::{Replies, Reply, Ticket},
+    replies::{Place, Replies, Reply, Ticket},
     subject::{SEQUENCE_HEADER, shown},
     table::{Reader, Table},
 };
@@ -310,13 +312,13 @@ async fn answer(
 ) {
     while let Some(message) = subscriber.next().await {
         let Some(replies) = replies.upgrade() else { return };
-        let token = message.subject.get(prefix..).unwrap_or_default().to_owned();
+        let Some(place) = message.subject.get(prefix..).and_then(Place::read) else { continue };
         let reply = if message.status == Some(StatusCode::NO_RESPONDERS) {
             Reply::NoResponders
         } else {
             Reply::Message(received(message).0)
         };
-        if let Some(waker) = replies.deliver(&token, reply) {
+        if let Some(waker) = replies.deliver_to(place, reply) {
             waker.wake();
         }
     }
@@ -363,6 +365,12 @@ impl Drop for Interest {
 /// What measures a subscription's deliveries, with its number in the run.
 pub type Measuring = (Tracking, Arc<Tracked>, u64, Ended);
 
+/// A message that can be handed to the connection, with what it promises.
+pub struct Prepared {
+    outbound: OutboundMessage,
+    promised: Promised,
+}
+
 /// Deliveries that a publication promises; taken back unless the message was handed over.
 struct Promised(Vec<Arc<Tracked>>);
 
@@ -396,6 +404,16 @@ impl Nats {
         message: Message,
         sending: Option<&Sending<'_>>,
     ) -> Result<(), Failure> {
+        let prepared = self.prepare(message, sending)?;
+        self.hand_over(prepared).await
+    }
+
+    /// Makes a message ready to be handed to the connection.
+    pub fn prepare(
+        &self,
+        message: Message,
+        sending: Option<&Sending<'_>>,
+    ) -> Result<Prepared, Failure> {
         self.connected()?;
         let mut headers = headers(message.headers)?;
         let mut promised = Promised(Vec::new());
@@ -410,20 +428,20 @@ impl Nats {
             payload: message.payload,
             headers,
         };
-        self.client.publish_message(outbound).await.map_err(|error| match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => Failure::new(
-                "payload_too_large",
-                format!("the server refuses it: {}", chain(&error)),
-            ),
-            PublishErrorKind::InvalidSubject => {
-                Failure::new("refused", "the client library refuses the subject")
-            }
-            PublishErrorKind::Send => {
-                Failure::new("disconnected", "the connection to the bus has ended")
-            }
-        })?;
-        promised.0.clear();
-        Ok(())
+        Ok(Prepared { outbound, promised })
+    }
+
+    /// Hands a message over; returns when the connection has taken it.
+    pub fn hand_over(
+        &self,
+        prepared: Prepared,
+    ) -> impl Future<Output = Result<(), Failure>> + use<'_> {
+        let Prepared { outbound, mut promised } = prepared;
+        self.client.publish_message(outbound).map(move |published| {
+            published.map_err(|error| refused(&error))?;
+            promised.0.clear();
+            Ok(())
+        })
     }
 
     /// Numbers a message that subscriptions of this run will receive.
@@ -451,15 +469,25 @@ impl Nats {
         Ok(())
     }
 
-    /// Sends a request; the ticket is the future of its reply.
-    pub async fn request(
+    /// Makes a request ready to be handed over; the ticket is the future of its reply.
+    pub fn prepare_request(
         &self,
         mut message: Message,
         sending: Option<&Sending<'_>>,
-    ) -> Result<Ticket, Failure> {
+    ) -> Result<(Prepared, Ticket), Failure> {
         let ticket = self.replies.open();
-        message.reply_to = Some(format!("{}.{}", self.inbox, ticket.token()));
-        self.publish(message, sending).await?;
+        message.reply_to = Some(ticket.reply_to(&self.inbox));
+        Ok((self.prepare(message, sending)?, ticket))
+    }
+
+    /// Sends a request; the ticket is the future of its reply.
+    pub async fn request(
+        &self,
+        message: Message,
+        sending: Option<&Sending<'_>>,
+    ) -> Result<Ticket, Failure> {
+        let (prepared, ticket) = self.prepare_request(message, sending)?;
+        self.hand_over(prepared).await?;
         Ok(ticket)
     }
 
@@ -504,7 +532,7 @@ impl Nats {
             return self.written().await;
         }
         let ticket = self.replies.open();
-        let subject = format!("{}.{}", self.inbox, ticket.token());
+        let subject = ticket.reply_to(&self.inbox);
         self.publish(Message { subject, ..Message::default() }, None).await?;
         match tokio::time::timeout(ROUND_TRIP, ticket).await {
             Ok(_) => Ok(()),
@@ -627,6 +655,21 @@ fn headers(headers: super::Headers) -> Result<Option<HeaderMap>, Failure> {
         map.append(name, value);
     }
     Ok(Some(map))
+}
+
+fn refused(error: &PublishError) -> Failure {
+    match error.kind() {
+        PublishErrorKind::MaxPayloadExceeded => {
+            let text = format!("the server refuses it: {}", chain(error));
+            Failure::new("payload_too_large", text)
+        }
+        PublishErrorKind::InvalidSubject => {
+            Failure::new("refused", "the client library refuses the subject")
+        }
+        PublishErrorKind::Send => {
+            Failure::new("disconnected", "the connection to the bus has ended")
+        }
+    }
 }
 
 fn refused_header(text: &str) -> Failure {

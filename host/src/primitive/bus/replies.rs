@@ -5,6 +5,7 @@
 //! request that is given up frees its slot: nothing is left behind, however many time out.
 
 use std::{
+    fmt::Write,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -40,6 +41,21 @@ struct Slot {
     waiter: Option<Waker>,
 }
 
+/// The request that a token names, if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    index: u32,
+    generation: u32,
+}
+
+impl Place {
+    /// Reads the last token of a subject that replies are sent to.
+    pub fn read(token: &str) -> Option<Self> {
+        let (index, generation) = token.split_once('-')?;
+        Some(Self { index: index.parse().ok()?, generation: generation.parse().ok()? })
+    }
+}
+
 /// A request under way: a future of its reply. Dropped, it frees its slot.
 #[derive(Debug)]
 pub struct Ticket {
@@ -70,10 +86,14 @@ impl Replies {
     /// Gives a reply to its request, by the last token of the subject it was sent to; returns whom to
     /// wake. A late, second or made-up one is ignored.
     pub fn deliver(&self, token: &str, reply: Reply) -> Option<Waker> {
-        let (index, generation) = token.split_once('-')?;
-        let (index, generation) = (index.parse::<usize>().ok()?, generation.parse::<u32>().ok()?);
+        self.deliver_to(Place::read(token)?, reply)
+    }
+
+    /// The same, of a token that was read.
+    pub fn deliver_to(&self, place: Place, reply: Reply) -> Option<Waker> {
+        let Place { index, generation } = place;
         let mut slots = self.slots();
-        let slot = slots.slots.get_mut(index)?;
+        let slot = slots.slots.get_mut(index as usize)?;
         if !slot.open || slot.generation != generation || slot.reply.is_some() {
             return None;
         }
@@ -90,9 +110,12 @@ impl Replies {
 }
 
 impl Ticket {
-    /// The last token of the subject that replies go to.
-    pub fn token(&self) -> String {
-        format!("{}-{}", self.index, self.generation)
+    /// The subject that replies go to: this inbox and a token.
+    pub fn reply_to(&self, inbox: &str) -> String {
+        let mut subject = String::with_capacity(inbox.len() + 24);
+        // Writing to a string cannot fail.
+        let _ = write!(subject, "{inbox}.{}-{}", self.index, self.generation);
+        subject
     }
 }
 
@@ -133,16 +156,17 @@ mod tests {
     #[tokio::test]
     async fn a_reply_finds_its_request_and_a_late_one_finds_nobody() {
         let replies = Arc::new(Replies::default());
-        let late = replies.open().token();
+        let token = |ticket: &Ticket| ticket.reply_to("i").split_off(2);
+        let late = token(&replies.open());
         let ticket = replies.open();
-        assert_ne!(late, ticket.token());
+        assert_ne!(late, token(&ticket));
         replies.deliver(&late, Reply::NoResponders);
         for junk in ["", "-", "0", "99-0", "0-x", "18446744073709551616-0"] {
             assert!(replies.deliver(junk, Reply::NoResponders).is_none());
         }
         let message = Message { subject: "x".to_owned(), ..Message::default() };
-        replies.deliver(&ticket.token(), Reply::Message(message));
-        replies.deliver(&ticket.token(), Reply::NoResponders);
+        replies.deliver(&token(&ticket), Reply::Message(message));
+        replies.deliver(&token(&ticket), Reply::NoResponders);
         let Reply::Message(message) = ticket.await else { panic!("a made-up reply got through") };
         assert_eq!(message.subject, "x");
         assert_eq!(replies.waiting(), 0);

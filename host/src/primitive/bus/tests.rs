@@ -8,7 +8,7 @@ use crate::{
     clock::{Clock, Instant},
     metric::{Builtin, Cell, Names, Recorder, RecorderConfig, Selector, TagSet, Totals},
     plan::Limits,
-    primitive::{LogLine, LogSink, Random, Scope, ScopeConfig},
+    primitive::{LogLine, LogSink, Ops, Random, Scope, ScopeConfig},
 };
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Vu {
                 clock,
                 recorder: recorder.clone(),
                 limits: Arc::new(limits),
-                ops: Arc::from(["known".to_owned()]),
+                ops: Ops::new(&["known"], recorder.names()),
                 metrics: Arc::default(),
                 log: Rc::new(Quiet),
                 trace: false,

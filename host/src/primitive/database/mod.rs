@@ -168,6 +168,12 @@ impl Database {
         self.session.in_transaction()
     }
 
+    /// Whether there is nothing to end: no transaction is open, no call was left in its middle. What
+    /// is leased goes back by [`Scope::about_to_wait`].
+    pub fn is_settled(&self) -> bool {
+        self.session.is_settled()
+    }
+
     /// Ends what an iteration left open: called by the host after each iteration, however it ended,
     /// also when its future was dropped in the middle of a statement.
     pub async fn reset(&self) -> Result<(), Misuse> {

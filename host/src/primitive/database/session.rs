@@ -7,6 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::pin,
     time::Duration,
 };
 
@@ -81,6 +82,10 @@ impl Session {
         self.in_transaction.get()
     }
 
+    pub(super) fn is_settled(&self) -> bool {
+        !self.busy.get() && !self.in_transaction.get()
+    }
+
     /// Begins a call; a VU makes one at a time.
     pub(super) fn enter(&self) -> Result<Busy<'_>, Misuse> {
         if self.busy.replace(true) {
@@ -118,16 +123,22 @@ impl Session {
         if held.is_none() && self.in_transaction.get() {
             return lost(scope, op);
         }
-        let work = async {
-            let clock = scope.clock();
-            let outcome = match &held {
-                None => shard.run(clock, &parsed, values, caps, patience).await,
-                held => shard.file.run(clock, &parsed, values, caps, patience, held.as_ref()).await,
-            };
-            waited(scope, op, &outcome);
-            Stamped { result: outcome.result, span: outcome.span }
+        let result = {
+            let work = pin!(async {
+                let clock = scope.clock();
+                let outcome = match &held {
+                    None => shard.run(clock, &parsed, values, caps, patience).await,
+                    held => {
+                        let running =
+                            shard.file.run(clock, &parsed, values, caps, patience, held.as_ref());
+                        Box::pin(running).await
+                    }
+                };
+                waited(scope, op, &outcome);
+                Stamped { result: outcome.result, span: outcome.span }
+            });
+            scope.measure(QUERY, op, work).await
         };
-        let result = scope.measure(QUERY, op, work).await;
         self.sqlite.replace(held);
         result
     }
@@ -175,11 +186,13 @@ impl Session {
                 return Err(misuse);
             }
         };
-        let work = async {
-            let outcome = held.run(clock, &parsed, bound, &caps, patience).await;
-            Stamped { result: outcome.result, span: outcome.span }
+        let result = {
+            let work = pin!(async {
+                let outcome = held.run(clock, &parsed, bound, &caps, patience).await;
+                Stamped { result: outcome.result, span: outcome.span }
+            });
+            scope.measure(QUERY, op, work).await
         };
-        let result = scope.measure(QUERY, op, work).await;
         self.keep(held);
         Ok(result)
     }
@@ -242,10 +255,10 @@ impl Session {
 
     /// Commits, measured as a statement. Whatever comes of it, the transaction is over.
     pub(super) async fn commit(&self, scope: &Scope) -> Result<(), Failure> {
-        let work = async {
+        let work = pin!(async {
             let outcome = self.end(scope.clock(), true, patience(scope)).await;
             Stamped { result: outcome.result, span: outcome.span }
-        };
+        });
         let result = scope.measure(QUERY, Name::NONE, work).await;
         self.in_transaction.set(false);
         self.give_back();

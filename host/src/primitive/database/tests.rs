@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     metric::{Builtin, Cell, Names, Recorder, RecorderConfig, Selector, Totals},
     plan::Limits,
-    primitive::{LogLine, LogSink, Scope, ScopeConfig},
+    primitive::{LogLine, LogSink, Ops, Scope, ScopeConfig},
 };
 
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Bench {
             clock: self.clock,
             recorder: self.recorder.clone(),
             limits: Arc::new(self.limits.clone()),
-            ops: Arc::from(["op".to_owned()]),
+            ops: Ops::new(&["op"], self.recorder.names()),
             metrics: Arc::default(),
             log: self.lines.clone(),
             trace: false,

@@ -6,15 +6,10 @@
 //! where it stands. A guest that keeps using whole slices rests between them, so that one hog does not
 //! own a shard.
 
-use std::{
-    future::poll_fn,
-    pin::{Pin, pin},
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use super::engine::SLICE;
-use crate::clock::Clock;
+use crate::{clock::Clock, primitive::Scope};
 
 /// Whole slices that a call may use before it has to rest.
 const BEFORE_REST: Duration = Duration::from_millis(50);
@@ -42,14 +37,15 @@ pub(super) struct Budget {
     pub(super) rests: bool,
 }
 
-/// Runs a call within its budget.
+/// Runs a call within its budget. If it is a call of a VU's guest, `scope` is told when the guest was
+/// entered and left, by the readings of the clock that the metering takes anyway.
 pub(super) async fn metered<T>(
     clock: Clock,
+    scope: Option<&Scope>,
     budget: Budget,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Metered<T> {
-    let mut work = pin!(work);
-    let mut used = Duration::ZERO;
+    let mut used = None;
     let mut rested = false;
     let mut rest: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
     let result = poll_fn(|context| {
@@ -60,15 +56,26 @@ pub(super) async fn metered<T>(
             rest = None;
         }
         let start = clock.now();
+        if used.is_none()
+            && let Some(scope) = scope
+        {
+            scope.enter_guest(Some(start));
+        }
         let poll = work.as_mut().poll(context);
         let end = clock.now();
         let slice = end.since(start);
-        used += slice;
+        let sum = used.unwrap_or_default() + slice;
+        used = Some(sum);
+        if let Some(scope) = scope
+            && (poll.is_ready() || sum >= budget.limit)
+        {
+            scope.leave_guest(end);
+        }
         match poll {
             Poll::Ready(value) => Poll::Ready(Some(value)),
-            Poll::Pending if used >= budget.limit => Poll::Ready(None),
+            Poll::Pending if sum >= budget.limit => Poll::Ready(None),
             Poll::Pending => {
-                if budget.rests && used >= BEFORE_REST && slice >= SLICE / 2 {
+                if budget.rests && sum >= BEFORE_REST && slice >= SLICE / 2 {
                     rested = true;
                     let until = end + slice.min(SLICE * 4) * REST_RATIO;
                     let mut resting: Pin<Box<dyn Future<Output = ()>>> =
@@ -83,11 +90,13 @@ pub(super) async fn metered<T>(
         }
     })
     .await;
-    Metered { result, used, rested }
+    Metered { result, used: used.unwrap_or_default(), rested }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -115,8 +124,9 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
+            let hog = pin!(hog(clock));
             let metered = tokio::select! {
-                metered = metered(clock, budget, hog(clock)) => metered,
+                metered = metered(clock, None, budget, hog) => metered,
                 () = others => unreachable!(),
             };
             assert!(metered.result.is_none() && metered.rested);
@@ -131,7 +141,7 @@ mod tests {
             let clock = Clock::real();
             let budget = Budget { limit: Duration::from_secs(1), rests: true };
             let wait = tokio::time::sleep(Duration::from_millis(60));
-            let metered = metered(clock, budget, wait).await;
+            let metered = metered(clock, None, budget, pin!(wait)).await;
             assert!(metered.result.is_some() && !metered.rested);
             assert!(metered.used < Duration::from_millis(50), "{:?}", metered.used);
         });

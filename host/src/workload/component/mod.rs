@@ -327,7 +327,8 @@ async fn ask(
             }
         }
     };
-    let metered = metered(clock, Budget { limit: DESCRIBE_TIME, rests: false }, work).await;
+    let budget = Budget { limit: DESCRIBE_TIME, rests: false };
+    let metered = metered(clock, None, budget, Box::pin(work).as_mut()).await;
     match metered.result {
         Some(Ok(description)) => Ok(description),
         Some(Err(error)) => {

@@ -12,7 +12,9 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     marker::PhantomData,
+    pin::pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -51,6 +53,8 @@ pub(super) struct Guest {
     world: Rc<World>,
     seed: u64,
     data: Rc<str>,
+    /// The iteration as the guest is told of it.
+    asked: Asked,
     live: Option<Live>,
     /// Hogging is told once.
     told: bool,
@@ -99,6 +103,7 @@ impl Guest {
             world,
             seed: input.seed,
             data,
+            asked: Asked::new(input.vu),
             live: None,
             told: false,
             _here: PhantomData,
@@ -141,13 +146,13 @@ impl Guest {
         let mut store = store(program.ticking.engine(), &program.limits, state);
         let clock = scope.clock();
         let budget = Budget { limit: LIFECYCLE_TIME, rests: false };
-        let metered = metered(clock, budget, async {
+        let making = async {
             Ok(match &program.pre {
                 Pre::Workload(pre) => Exports::Workload(pre.instantiate_async(&mut store).await?),
                 Pre::Service(pre) => Exports::Service(pre.instantiate_async(&mut store).await?),
             })
-        })
-        .await;
+        };
+        let metered = metered(clock, None, budget, Box::pin(making).as_mut()).await;
         match metered.result {
             Some(Ok(exports)) => Ok(Live { store, exports, ready: false, recorded: 0 }),
             Some(Err(error)) => Err(self.not_made(&error, &mut store)),
@@ -174,13 +179,12 @@ impl Guest {
         }
     }
 
-    /// Right before guest code runs.
+    /// Before guest code runs.
     fn enter(&self, live: &mut Live) {
         self.world.groups.borrow_mut().clear();
         self.world.misuse.replace(None);
         live.store.data_mut().ceiling.refused = None;
         live.store.set_epoch_deadline(1);
-        self.scope().enter_guest();
     }
 
     /// After guest code ran: the instance goes back if it is well.
@@ -249,14 +253,15 @@ impl Guest {
         let context = self.context();
         let budget = Budget { limit: LIFECYCLE_TIME, rests: false };
         self.enter(&mut live);
-        let clock = self.scope().clock();
+        let scope = Rc::clone(self.scope());
+        let clock = scope.clock();
         let Live { store, exports, .. } = &mut live;
         let metered = match exports {
             Exports::Workload(guest) => {
-                metered(clock, budget, guest.call_init(store, &context)).await
+                metered(clock, Some(&scope), budget, pin!(guest.call_init(store, &context))).await
             }
             Exports::Service(guest) => {
-                metered(clock, budget, guest.call_start(store, &context)).await
+                metered(clock, Some(&scope), budget, pin!(guest.call_start(store, &context))).await
             }
         };
         self.leave(live, budget.limit, metered)?;
@@ -285,11 +290,12 @@ impl Guest {
         let context = types::Context { data: "null".to_owned(), ..self.context() };
         let budget = Budget { limit: LIFECYCLE_TIME, rests: false };
         self.enter(&mut live);
-        let clock = self.scope().clock();
+        let scope = Rc::clone(self.scope());
+        let clock = scope.clock();
         let Live { store, exports, .. } = &mut live;
         let metered = match exports {
             Exports::Workload(guest) => {
-                metered(clock, budget, guest.call_setup(store, &context)).await
+                metered(clock, Some(&scope), budget, pin!(guest.call_setup(store, &context))).await
             }
             Exports::Service(_) => {
                 self.live = Some(live);
@@ -305,24 +311,29 @@ impl Guest {
     }
 
     async fn run_iteration(&mut self, iteration: &Iteration) -> Result<(), GuestError> {
-        self.replace(iteration.random(self.seed)).await?;
-        let mut live = self.take().await?;
-        let asked = types::Iteration {
-            vu: self.scope().vu(),
-            number: iteration.number,
-            scenario: iteration.scenario.to_string(),
-            stage: iteration.stage.to_string(),
-            exec: iteration.exec.to_string(),
-            due: iteration.due.as_nanos(),
-            env: iteration.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        let mut live = match self.live.take() {
+            Some(live) if live.ready => live,
+            other => {
+                self.live = other;
+                Box::pin(self.replace(iteration.random(self.seed))).await?;
+                Box::pin(self.take()).await?
+            }
         };
+        self.asked.renew(iteration);
         let budget = Budget { limit: iteration.cpu_timeout, rests: true };
-        let clock = self.scope().clock();
+        let scope = Rc::clone(self.scope());
+        let clock = scope.clock();
         self.enter(&mut live);
         let Live { store, exports, .. } = &mut live;
         let metered = match exports {
             Exports::Workload(guest) => {
-                metered(clock, budget, guest.call_iterate(store, &asked)).await
+                metered(
+                    clock,
+                    Some(&scope),
+                    budget,
+                    pin!(guest.call_iterate(store, &self.asked.asked)),
+                )
+                .await
             }
             Exports::Service(_) => return self.wrong_world(live, "iterate"),
         };
@@ -338,15 +349,17 @@ impl Guest {
         let mut live = self.take().await?;
         let context = self.context();
         let budget = Budget { limit: LIFECYCLE_TIME, rests: false };
-        let clock = self.scope().clock();
+        let scope = Rc::clone(self.scope());
+        let clock = scope.clock();
         self.enter(&mut live);
         let Live { store, exports, .. } = &mut live;
         let metered = match exports {
             Exports::Workload(guest) => {
-                metered(clock, budget, guest.call_teardown(store, &context)).await
+                metered(clock, Some(&scope), budget, pin!(guest.call_teardown(store, &context)))
+                    .await
             }
             Exports::Service(guest) => {
-                metered(clock, budget, guest.call_stop(store, &context)).await
+                metered(clock, Some(&scope), budget, pin!(guest.call_stop(store, &context))).await
             }
         };
         self.leave(live, budget.limit, metered)
@@ -362,12 +375,19 @@ impl Guest {
         let mut live = self.take().await?;
         let message = host::received(message);
         let budget = Budget { limit: HANDLE_TIME, rests: true };
-        let clock = self.scope().clock();
+        let scope = Rc::clone(self.scope());
+        let clock = scope.clock();
         self.enter(&mut live);
         let Live { store, exports, .. } = &mut live;
         let metered = match exports {
             Exports::Service(guest) => {
-                metered(clock, budget, guest.call_handle(store, handler, &message)).await
+                metered(
+                    clock,
+                    Some(&scope),
+                    budget,
+                    pin!(guest.call_handle(store, handler, &message)),
+                )
+                .await
             }
             Exports::Workload(_) => return self.wrong_world(live, "handle"),
         };
@@ -379,6 +399,47 @@ impl Guest {
         let scope = self.scope();
         let nanos = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
         scope.recorder().trend(Builtin::GuestCpuTime.id(), scope.tags(), scope.origin(), nanos);
+    }
+}
+
+/// What a guest is told of its iteration: kept, because little of it differs from one to the next.
+struct Asked {
+    asked: types::Iteration,
+    env: Option<Rc<BTreeMap<String, String>>>,
+}
+
+impl Asked {
+    const fn new(vu: u32) -> Self {
+        let asked = types::Iteration {
+            vu,
+            number: 0,
+            scenario: String::new(),
+            stage: String::new(),
+            exec: String::new(),
+            due: 0,
+            env: Vec::new(),
+        };
+        Self { asked, env: None }
+    }
+
+    fn renew(&mut self, iteration: &Iteration) {
+        let asked = &mut self.asked;
+        asked.number = iteration.number;
+        asked.due = iteration.due.as_nanos();
+        for (text, now) in [
+            (&mut asked.scenario, &iteration.scenario),
+            (&mut asked.stage, &iteration.stage),
+            (&mut asked.exec, &iteration.exec),
+        ] {
+            if **text != **now {
+                now.as_ref().clone_into(text);
+            }
+        }
+        if !self.env.as_ref().is_some_and(|env| Rc::ptr_eq(env, &iteration.env)) {
+            asked.env.clear();
+            asked.env.extend(iteration.env.iter().map(|(key, value)| (key.clone(), value.clone())));
+            self.env = Some(Rc::clone(&iteration.env));
+        }
     }
 }
 

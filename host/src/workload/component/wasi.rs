@@ -147,18 +147,15 @@ impl HostWallClock for RunClock {
 
 /// An empty context: output to `output`, randomness from the seed, time from the run.
 pub(super) fn context(output: &Output, clock: Clock, seed: u64, vu: u32) -> WasiCtx {
-    let mut random = Random::new(seed, "wasi", u64::from(vu));
-    let hashing = (u128::from(random.bits()) << 64) | u128::from(random.bits());
-    let mut cycle = || {
-        let bytes: Vec<u8> = (0..512).flat_map(|_| random.bits().to_le_bytes()).collect();
-        wasmtime_wasi::random::Deterministic::new(bytes)
-    };
+    let random = |stream| Random::new(seed, stream, u64::from(vu));
+    let mut hashing = random("wasi hashing");
+    let hashing = (u128::from(hashing.bits()) << 64) | u128::from(hashing.bits());
     let mut builder = WasiCtx::builder();
     builder
         .stdout(Stream { output: output.clone(), level: LogLevel::Info })
         .stderr(Stream { output: output.clone(), level: LogLevel::Error })
-        .secure_random(cycle())
-        .insecure_random(cycle())
+        .secure_random(random("wasi").into_generator())
+        .insecure_random(random("wasi insecure").into_generator())
         .insecure_random_seed(hashing)
         .max_random_size(1 << 20)
         .monotonic_clock(RunClock(clock))

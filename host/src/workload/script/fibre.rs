@@ -3,7 +3,7 @@
 //! Why: Rhai evaluates synchronously, so a call that has to wait needs a stack of its own to wait on.
 //! A thread per virtual user reached 0.24–0.55 of a bare client's throughput, a fibre 0.83–0.90.
 //!
-//! How: [`Switch::block_on`] pins a future on the fibre's own stack and yields a pointer to it;
+//! How: a future is pinned on the fibre's own stack, [`Switch::block_on`] yields a pointer to it;
 //! [`Fibre::poll`] polls it through that pointer on the shard's native stack, with the shard's real
 //! context, and resumes the fibre when it is ready. Polling there keeps deep futures off the small
 //! stack.
@@ -53,6 +53,14 @@ const STACK_BYTES: [usize; 4] = [4 << 30, 256 << 20, 16 << 20, 2 << 20];
 
 /// At least a page, on any machine.
 const GUARD_BYTES: usize = 64 << 10;
+
+/// The unit in which memory is given back; where pages are larger, the kernel refuses.
+#[cfg(target_os = "linux")]
+const PAGE: usize = 4 << 10;
+
+/// Below its stack pointer a function may keep this much (x86-64: 128 bytes), and a little more.
+#[cfg(target_os = "linux")]
+const RED_ZONE: usize = 512;
 
 /// Stacks kept for the next fibre; more than that are unmapped.
 const POOLED: usize = 1_024;
@@ -132,12 +140,14 @@ impl std::fmt::Debug for StackPool {
 
 impl Switch {
     /// Waits for a future without blocking the shard. Only on the fibre that this switch belongs to;
-    /// anywhere else, and once the fibre is cancelled, it is `Cancelled` without being polled.
-    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Cancelled> {
+    /// anywhere else, and once the fibre is cancelled, it is `Cancelled` without being polled. The
+    /// future is pinned by the caller, because each function that it were handed on through by value
+    /// would keep a copy on the stack, for as long as it waits.
+    pub fn block_on<F: Future>(&self, mut future: Pin<&mut F>) -> Result<F::Output, Cancelled> {
         let mut output = None;
         {
             let task = pin!(async {
-                output = Some(future.await);
+                output = Some(future.as_mut().await);
             });
             // SAFETY: the pointee is not moved: the pointer is only ever used to make another `Pin`.
             let task: NonNull<dyn Future<Output = ()> + '_> =
@@ -159,6 +169,30 @@ impl Switch {
     pub fn end_slice(&self) -> Result<(), Cancelled> {
         self.suspend(Parked::Slice)
     }
+
+    /// Gives back the pages of the stack that no frame is on, before a long wait: what an iteration
+    /// touched at its deepest would stay resident in every VU that sleeps.
+    #[cfg(target_os = "linux")]
+    #[inline(never)]
+    pub fn trim(&self) {
+        let here = stack_pointer();
+        if !self.owns(here) {
+            return;
+        }
+        // Whole pages below this frame, its red zone included.
+        let end = (here - RED_ZONE) & !(PAGE - 1);
+        let start = self.limit.get().next_multiple_of(PAGE) + GUARD_BYTES;
+        if end > start {
+            let unused = std::ptr::with_exposed_provenance_mut(start);
+            // SAFETY: the range lies within this fibre's own stack (checked above), below every frame
+            // that is on it; what it held is dead. A refusal leaves it resident, and that is all.
+            let _ = unsafe { mm::madvise(unused, end - start, mm::Advice::LinuxDontNeed) };
+        }
+    }
+
+    /// Nothing is given back where the kernel has no word for it.
+    #[cfg(not(target_os = "linux"))]
+    pub fn trim(&self) {}
 
     /// Whether there is room on the stack for another operation; true off the fibre.
     pub fn is_shallow(&self) -> bool {

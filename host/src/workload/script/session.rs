@@ -9,6 +9,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::Pin,
     rc::Rc,
     time::Duration,
 };
@@ -74,10 +75,14 @@ pub struct Session {
     /// The scenario's `env`.
     pub env: RefCell<Rc<std::collections::BTreeMap<String, String>>>,
     current: Rc<Current>,
+    /// Wall time: CPU limits hold on a paused run clock, too.
     clock: Clock,
+    /// That is the run's clock itself.
+    on_run_clock: bool,
     /// Guest time of this call, without the slice that runs.
     ran: Cell<Duration>,
     since: Cell<Instant>,
+    until: Cell<Instant>,
     cpu_timeout: Cell<Duration>,
 }
 
@@ -89,7 +94,7 @@ pub struct Current {
     countdown: Cell<u32>,
     stride: Cell<u32>,
     looked: Cell<Instant>,
-    /// Wall time: CPU limits hold on a paused run clock, too.
+    /// Wall time, of loading and where the run's clock is paused.
     clock: Clock,
     /// While a script is loaded: when it must be done.
     deadline: Cell<Option<Instant>>,
@@ -172,7 +177,7 @@ impl Current {
     /// Looks at the clock, and adapts the stride to how long an operation takes here: one that works
     /// through a string of 16 MB takes milliseconds, one that adds takes nanoseconds.
     fn look(&self, session: &Session) -> Option<Dynamic> {
-        let now = self.clock.now();
+        let now = session.clock.now();
         let slice = now.since(session.since.get());
         let elapsed = now.since(self.looked.get().max(session.since.get()));
         self.looked.set(now);
@@ -199,7 +204,8 @@ impl Current {
 impl Session {
     /// A session of a virtual user on this shard.
     pub fn new(primitives: Primitives, current: Rc<Current>, seed: u64, data: Dynamic) -> Self {
-        let clock = current.clock;
+        let run = primitives.scope.clock();
+        let on_run_clock = !run.is_virtual();
         Self {
             primitives,
             switch: Rc::default(),
@@ -210,10 +216,12 @@ impl Session {
             seed,
             data,
             env: RefCell::default(),
+            clock: if on_run_clock { run } else { current.clock },
+            on_run_clock,
             current,
-            clock,
             ran: Cell::default(),
             since: Cell::default(),
+            until: Cell::default(),
             cpu_timeout: Cell::new(Duration::MAX),
         }
     }
@@ -225,13 +233,27 @@ impl Session {
         self.cpu_timeout.set(cpu_timeout);
     }
 
+    /// Marks the first guest instruction. On the fibre, which has just begun to run: its slice began
+    /// with a reading of the clock.
+    pub fn enter_guest(&self) {
+        self.primitives.scope.enter_guest(self.on_run_clock.then(|| self.since.get()));
+    }
+
+    /// Marks the last guest instruction: the fibre has returned, and its last slice ended with a
+    /// reading of the clock.
+    pub fn leave_guest(&self) {
+        if self.on_run_clock {
+            self.primitives.scope.leave_guest(self.until.get());
+        }
+    }
+
     /// Guest time of the call so far, slices that ended.
     pub fn ran(&self) -> Duration {
         self.ran.get()
     }
 
     /// Waits for a future of the host on behalf of the script.
-    pub fn wait<F: Future>(&self, future: F) -> Called<F::Output> {
+    pub fn wait<F: Future>(&self, future: Pin<&mut F>) -> Called<F::Output> {
         self.switch.block_on(future).map_err(|_| {
             self.ended.set(Some(Ended::Cancelled));
             terminated()
@@ -254,7 +276,9 @@ impl Turn for Rc<Session> {
 
     fn end(&self) {
         self.current.session.replace(None);
-        self.ran.set(self.ran.get() + self.clock.now().since(self.since.get()));
+        let now = self.clock.now();
+        self.until.set(now);
+        self.ran.set(self.ran.get() + now.since(self.since.get()));
     }
 
     fn was_long(&self) -> bool {

@@ -9,9 +9,7 @@ use super::*;
 use crate::{
     clock::{Clock, Instant},
     metric::{Kind, Metric, Names, Phase, Recorder, RecorderConfig, Registry, TagSet, Unit},
-    primitive::{
-        LogLine, LogSink, Primitives, Random, Scope as Measure, ScopeConfig, bus, database,
-    },
+    primitive::{LogLine, LogSink, Ops, Primitives, Scope as Measure, ScopeConfig, bus, database},
     workload::{GuestErrorKind, Iteration},
 };
 
@@ -78,7 +76,7 @@ impl Bench {
                 clock: self.clock,
                 recorder: self.recorder.clone(),
                 limits: limits.clone(),
-                ops: Arc::new(["stats".to_owned()]),
+                ops: Ops::new(&["stats"], self.recorder.names()),
                 metrics: Arc::new(FxHashMap::from_iter([("mine".to_owned(), (id, Kind::Counter))])),
                 log: self.log.clone(),
                 trace: false,
@@ -139,7 +137,7 @@ pub async fn run(
     iteration: &Iteration,
 ) -> Result<(), GuestError> {
     let tags = TagSet { phase: Phase::Main, ..TagSet::default() };
-    scope.begin(tags, iteration.due, Random::new(7, &iteration.scenario, iteration.stream));
+    scope.begin(tags, iteration.due, iteration.random(7));
     user.iterate(iteration).await
 }
 

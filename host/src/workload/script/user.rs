@@ -82,7 +82,7 @@ impl User {
         let slot = self.state.clone();
         let work = move || {
             let mut state = slot.take().unwrap_or_else(fresh);
-            session.primitives.scope.enter_guest();
+            session.enter_guest();
             let run = AssertUnwindSafe(|| program.call(&entry, &mut state, argument));
             let Ok(result) = catch_unwind(run) else {
                 return Err(GuestError {
@@ -111,7 +111,9 @@ impl User {
             message: format!("no stack for a virtual user: {error}; use fewer VUs"),
             place: None,
         })?;
-        fibre.await
+        let result = fibre.await;
+        self.session.leave_guest();
+        result
     }
 
     /// Calls a lifecycle function if the script has it.

@@ -1,7 +1,7 @@
 //! JetStream as a VU sees it. On the embedded bus every call is misuse that names the remedy: the
 //! workload asks for what this bus does not have.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use tokio::time::Instant as Deadline;
 
@@ -45,7 +45,8 @@ impl Bus {
             )));
         }
         stream.subjects.iter().try_for_each(|subject| validate_pattern(subject))?;
-        Ok(self.within(None, nats.ensure_stream(&stream)).await.and_then(|ensured| ensured))
+        let ensuring = pin!(nats.ensure_stream(&stream));
+        Ok(self.within(None, ensuring).await.and_then(|ensured| ensured))
     }
 
     /// JetStream: publishes and waits for the server's acknowledgement.
@@ -66,12 +67,12 @@ impl Bus {
         let (op, message) = self.check(message)?;
         let bytes = wire_bytes(&message);
         let tags = TagSet { op, ..self.scope.tags() };
-        let work = async {
+        let work = pin!(async {
             let sending = self.sending(&tags);
-            let publishing = nats.publish_acknowledged(message, Some(&sending));
+            let publishing = pin!(nats.publish_acknowledged(message, Some(&sending)));
             let result = self.within(timeout, publishing).await.and_then(|stored| stored);
             Stamped { result, span: None }
-        };
+        });
         let result = self.scope.measure(PUBLISH, op, work).await;
         if result.is_ok() {
             self.scope.recorder().add(Builtin::DataSent.id(), tags, self.scope.origin(), bytes);
@@ -106,7 +107,8 @@ impl Bus {
             nats.create_consumer(&stream, &name, durable.is_some(), filter).await?;
             Ok(messages)
         };
-        let messages = match self.within(None, making).await {
+        // Rare, and borrows what the consumer is then made of.
+        let messages = match self.within(None, Box::pin(making).as_mut()).await {
             Ok(Ok(messages)) => messages,
             Ok(Err(failure)) | Err(failure) => return Ok(Err(failure)),
         };
@@ -160,7 +162,8 @@ impl Bus {
                 token.0
             )));
         };
-        Ok(self.within(None, nats.acknowledge(subject)).await.and_then(|known| known))
+        let acknowledging = pin!(nats.acknowledge(subject));
+        Ok(self.within(None, acknowledging).await.and_then(|known| known))
     }
 
     /// Takes what a pull brings, until it is enough or the server says that this is all.

@@ -7,6 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -132,7 +133,8 @@ impl Connection {
         if let Some(prepared) = self.prepared(sql) {
             return Ok(prepared);
         }
-        let statement = self.within(timeout, self.client.prepare(sql)).await?;
+        let preparing = self.within(timeout, self.client.prepare(sql));
+        let statement = Box::pin(preparing).await?;
         let readers = statement
             .columns()
             .iter()
@@ -204,7 +206,7 @@ impl Connection {
             }
             Ok(stream.rows_affected())
         };
-        let affected = self.within(timeout, work).await?;
+        let affected = self.within(timeout, pin!(work)).await?;
         if let Some(failure) = over {
             // Rows are still coming; the connection is given up with them.
             self.busy.set(true);

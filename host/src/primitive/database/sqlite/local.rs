@@ -96,7 +96,9 @@ impl Shard {
                 Err(spent) => lost = spent,
             }
         }
-        let mut outcome = self.file.run(clock, parsed, values, caps, patience, None).await;
+        // A future of its own on the heap: the hop to a thread costs a hundred times that.
+        let running = self.file.run(clock, parsed, values, caps, patience, None);
+        let mut outcome = Box::pin(running).await;
         outcome.waited = outcome.waited.map(|waited| waited + lost);
         if parsed.reads
             && parsed.is_kept()

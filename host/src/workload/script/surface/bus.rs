@@ -1,6 +1,6 @@
 //! `bus::`: publish, request, subscribe; JetStream; effects.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use rhai::{Array, Dynamic, Map, Module};
 
@@ -63,7 +63,7 @@ fn sending(module: &mut Module, current: &Rc<Current>) {
         let session = host.session("bus::publish")?;
         let options = CallOptions::new("bus::publish", map, &["op", "headers", "reply_to"])?;
         let message = outgoing(&session, subject, payload, &options)?;
-        let result = session.wait(session.primitives.bus.publish(message))?;
+        let result = session.wait(pin!(session.primitives.bus.publish(message)))?;
         Ok(Received::done(thrown(result)?))
     };
     let host = current.clone();
@@ -91,7 +91,7 @@ fn sending(module: &mut Module, current: &Rc<Current>) {
         "Waits until the server has everything that was published.",
         move || -> Called<Received> {
             let session = host.session("bus::flush")?;
-            let result = session.wait(session.primitives.bus.flush())?;
+            let result = session.wait(pin!(session.primitives.bus.flush()))?;
             Ok(Received::done(thrown(result)?))
         },
     );
@@ -102,7 +102,7 @@ fn request(host: &Current, subject: &str, payload: &Dynamic, map: &Map) -> Calle
     let options = CallOptions::new("bus::request", map, &["op", "timeout", "headers"])?;
     let message = outgoing(&session, subject, payload, &options)?;
     let timeout = options.duration("timeout")?;
-    let result = session.wait(session.primitives.bus.request(message, timeout))?;
+    let result = session.wait(pin!(session.primitives.bus.request(message, timeout)))?;
     Ok(Received::reply(thrown(result)?))
 }
 
@@ -162,7 +162,7 @@ fn publish_all(host: &Current, items: &Array, map: &Map) -> Called<Array> {
     let session = host.session("bus::publish_all")?;
     let op = CallOptions::new("bus::publish_all", map, &["op"])?.text("op")?;
     let messages = messages(&session, "bus::publish_all", items, op.as_ref())?;
-    let results = thrown(session.wait(session.primitives.bus.publish_all(messages))?)?;
+    let results = thrown(session.wait(pin!(session.primitives.bus.publish_all(messages)))?)?;
     Ok(results.into_iter().map(|it| Dynamic::from(Received::done(it))).collect())
 }
 
@@ -172,7 +172,8 @@ fn request_all(host: &Current, items: &Array, map: &Map) -> Called<Array> {
     let op = options.text("op")?;
     let messages = messages(&session, "bus::request_all", items, op.as_ref())?;
     let timeout = options.duration("timeout")?;
-    let results = thrown(session.wait(session.primitives.bus.request_all(messages, timeout))?)?;
+    let results =
+        thrown(session.wait(pin!(session.primitives.bus.request_all(messages, timeout)))?)?;
     Ok(results.into_iter().map(|it| Dynamic::from(Received::reply(it))).collect())
 }
 
@@ -211,7 +212,7 @@ fn subscribe(host: &Current, pattern: &str, map: &Map) -> Called<Subscription> {
     let session = host.session("bus::subscribe")?;
     let queue = CallOptions::new("bus::subscribe", map, &["queue"])?.text("queue")?;
     let bus = &session.primitives.bus;
-    match thrown(session.wait(bus.subscribe(pattern, queue.as_deref()))?)? {
+    match thrown(session.wait(pin!(bus.subscribe(pattern, queue.as_deref())))?)? {
         Ok(id) => Ok(Subscription(id)),
         Err(failure) => Err(failed("bus::subscribe", &failure)),
     }
@@ -224,7 +225,7 @@ fn failed(function: &str, failure: &Failure) -> Box<rhai::EvalAltResult> {
 
 fn next(host: &Current, id: SubscriptionId, timeout: Option<Duration>) -> Called<Dynamic> {
     let session = host.session("next")?;
-    match thrown(session.wait(session.primitives.bus.next(id, timeout))?)? {
+    match thrown(session.wait(pin!(session.primitives.bus.next(id, timeout)))?)? {
         Ok(Some(message)) => Ok(Dynamic::from(Received::message(message))),
         Ok(None) => Ok(Dynamic::UNIT),
         Err(failure) => Ok(Dynamic::from(Received::done(Err(failure)))),
@@ -271,7 +272,7 @@ fn listening(module: &mut Module, current: &Rc<Current>) {
         "Ends a subscription.",
         move |it: &mut Subscription| -> Called<()> {
             let session = host.session("unsubscribe")?;
-            thrown(session.wait(session.primitives.bus.unsubscribe(it.0))?)
+            thrown(session.wait(pin!(session.primitives.bus.unsubscribe(it.0)))?)
         },
     );
 }
@@ -318,7 +319,7 @@ fn ensure_stream(host: &Current, name: &str, map: &Map) -> Called<Received> {
         memory: options.truth("memory")?,
         max_messages: max.and_then(|number| u64::try_from(number).ok()),
     };
-    let result = session.wait(session.primitives.bus.ensure_stream(spec))?;
+    let result = session.wait(pin!(session.primitives.bus.ensure_stream(spec)))?;
     Ok(Received::done(thrown(result)?))
 }
 
@@ -342,7 +343,7 @@ fn streaming(module: &mut Module, current: &Rc<Current>) {
             let (durable, filter) = (options.text("durable")?, options.text("filter")?);
             let bus = &session.primitives.bus;
             let made = bus.consumer(stream, durable.as_deref(), filter.as_deref());
-            match thrown(session.wait(made)?)? {
+            match thrown(session.wait(pin!(made))?)? {
                 Ok(id) => Ok(Consumer(id)),
                 Err(failure) => Err(failed("bus::consumer", &failure)),
             }
@@ -374,7 +375,7 @@ fn fetch(host: &Current, id: ConsumerId, max: i64, timeout: Option<Duration>) ->
         usize::try_from(max).ok().filter(|max| (1..=limit).contains(max)).ok_or_else(|| {
             misused(format!("fetch({max}): the number of messages is not between 1 and {limit}"))
         })?;
-    match thrown(session.wait(session.primitives.bus.fetch(id, max, timeout))?)? {
+    match thrown(session.wait(pin!(session.primitives.bus.fetch(id, max, timeout)))?)? {
         Ok(messages) => {
             Ok(messages.into_iter().map(|it| Dynamic::from(Received::message(it))).collect())
         }
@@ -392,7 +393,7 @@ fn acknowledged(module: &mut Module, current: &Rc<Current>) {
         let (id, timeout) = (options.text("message_id")?, options.duration("timeout")?);
         let bus = &session.primitives.bus;
         let work = bus.publish_acknowledged(message, id.as_deref(), timeout);
-        let result = thrown(session.wait(work)?)?;
+        let result = thrown(session.wait(pin!(work))?)?;
         let mut map = outcome(result.as_ref().err());
         if let Ok(acknowledgement) = result {
             map.insert("stream".into(), acknowledgement.stream.into());
@@ -463,7 +464,7 @@ fn effect(host: &Current, subject: &str, payload: &Dynamic, map: &Map) -> Called
     };
     let (op, timeout) = (options.text("op")?, options.duration("timeout")?);
     let work = session.primitives.effect(message, probe, op.as_deref(), timeout);
-    let result = thrown(session.wait(work)?)?;
+    let result = thrown(session.wait(pin!(work))?)?;
     let mut map = outcome(result.as_ref().err());
     if let Ok(effect) = result {
         map.insert("first_seen".into(), Dynamic::from(effect.first_seen));

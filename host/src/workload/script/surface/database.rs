@@ -1,6 +1,6 @@
 //! `db::`: statements, batches, transactions.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
 use rhai::{Array, Dynamic, FnPtr, Map, Module, NativeCallContext};
 
@@ -94,7 +94,7 @@ fn statement(function: &'static str, sql: &str, given: &Dynamic, map: &Map) -> C
 fn query(host: &Current, sql: &str, values: &Dynamic, options: &Map) -> Called<Map> {
     let session = host.session("db::query")?;
     let statement = statement("db::query", sql, values, options)?;
-    let result = thrown(session.wait(session.primitives.database.query(statement))?)?;
+    let result = thrown(session.wait(pin!(session.primitives.database.query(statement)))?)?;
     let mut map = outcome(result.as_ref().err());
     map.insert("rows".into(), result.map(rows).unwrap_or_default().into());
     Ok(map)
@@ -127,7 +127,7 @@ fn queries(module: &mut Module, current: &Rc<Current>) {
 fn execute(host: &Current, sql: &str, values: &Dynamic, options: &Map) -> Called<Map> {
     let session = host.session("db::execute")?;
     let statement = statement("db::execute", sql, values, options)?;
-    let result = thrown(session.wait(session.primitives.database.execute(statement))?)?;
+    let result = thrown(session.wait(pin!(session.primitives.database.execute(statement)))?)?;
     let mut map = outcome(result.as_ref().err());
     map.insert("changed".into(), (result.unwrap_or_default() as i64).into());
     Ok(map)
@@ -179,7 +179,7 @@ fn batch(host: &Current, items: &Array, map: &Map) -> Called<Map> {
         statement("db::batch", &sql, &pair.get(1).cloned().unwrap_or_default(), map)
     });
     let statements = statements.collect::<Called<Vec<_>>>()?;
-    let result = thrown(session.wait(session.primitives.database.batch(statements))?)?;
+    let result = thrown(session.wait(pin!(session.primitives.database.batch(statements)))?)?;
     let mut map = outcome(result.as_ref().err());
     let changed = result.unwrap_or_default().into_iter().map(|rows| Dynamic::from(rows as i64));
     map.insert("changed".into(), changed.collect::<Array>().into());
@@ -232,12 +232,12 @@ fn transactions(module: &mut Module, current: &Rc<Current>) {
 
 fn transaction(session: &Session, context: &NativeCallContext<'_>, body: &FnPtr) -> Called<Map> {
     let database = &session.primitives.database;
-    if let Err(failure) = thrown(session.wait(database.begin())?)? {
+    if let Err(failure) = thrown(session.wait(pin!(database.begin()))?)? {
         return Ok(outcome(Some(&failure)));
     }
     match body.call_within_context::<Dynamic>(context, ()) {
         Ok(value) => {
-            let result = thrown(session.wait(database.commit())?)?;
+            let result = thrown(session.wait(pin!(database.commit()))?)?;
             let mut map = outcome(result.as_ref().err());
             map.insert("value".into(), value);
             Ok(map)
@@ -245,7 +245,7 @@ fn transaction(session: &Session, context: &NativeCallContext<'_>, body: &FnPtr)
         Err(error) => {
             // What the body threw matters more than how the rollback ended. A cancelled fibre cannot
             // wait for it: the host rolls back after the iteration.
-            let _ = session.wait(database.rollback());
+            let _ = session.wait(pin!(database.rollback()));
             Err(error)
         }
     }

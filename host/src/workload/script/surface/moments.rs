@@ -1,6 +1,6 @@
 //! `time::`, `sleep`, and durations: `500.ms`, `2.s`, `1.5.s`.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use rhai::{Dynamic, Engine, Module};
 
@@ -52,6 +52,9 @@ fn length(number: f64, unit: f64, name: &str) -> Called<Duration> {
         .ok_or_else(|| misused(format!("{number}.{name} is not a duration of this tool")))
 }
 
+/// A sleep before which memory is given back: what that costs, a microsecond, is nothing beside it.
+const LONG_SLEEP: Duration = Duration::from_millis(50);
+
 fn sleep(current: &Current, duration: &Dynamic) -> Called<()> {
     let session = current.session("sleep")?;
     let duration = match (duration.as_int(), duration.as_float()) {
@@ -59,7 +62,10 @@ fn sleep(current: &Current, duration: &Dynamic) -> Called<()> {
         (_, Ok(number)) => length(number, 1.0, "s")?,
         _ => convert::duration(duration, "sleep").map_err(|error| misuse(&error))?,
     };
-    session.wait(timing::sleep(&session.primitives.scope, duration))
+    if duration >= LONG_SLEEP {
+        session.switch.trim();
+    }
+    session.wait(pin!(timing::sleep(&session.primitives.scope, duration)))
 }
 
 pub fn module(current: &Rc<Current>) -> Module {

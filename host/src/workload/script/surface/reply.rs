@@ -1,6 +1,6 @@
 //! What came from the bus: a message, a reply, or the failure that came in its place.
 
-use std::{cell::OnceCell, rc::Rc};
+use std::{cell::OnceCell, pin::pin, rc::Rc};
 
 use bytes::Bytes;
 use rhai::{Array, Blob, Dynamic, Engine, ImmutableString, Map};
@@ -138,7 +138,7 @@ pub fn register(engine: &mut Engine, current: &Rc<Current>) {
                 )));
             };
             let bus = &session.primitives.bus;
-            let result: Result<_, Misuse> = session.wait(bus.acknowledge(token))?;
+            let result: Result<_, Misuse> = session.wait(pin!(bus.acknowledge(token)))?;
             Ok(Received::done(thrown(result)?))
         },
     );

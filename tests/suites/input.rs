@@ -146,6 +146,17 @@ fn a_script_that_loops_is_cut_at_its_cpu_timeout() {
 }
 
 #[test]
+fn a_script_that_hogs_its_shard_rests_and_is_counted() {
+    let ran = run(&once("loop { }"));
+    let summary = ran.summary.as_ref().unwrap();
+    assert_eq!(summary["runner"]["rested_vus"], 1, "{summary:#}");
+    // 50 ms of its 300 are free, of the rest it has a twentieth.
+    let took = summary["run"]["duration_s"].as_f64().unwrap();
+    assert!(took > 0.25 * 10.0, "it kept its shard: cut off after {took} s");
+    assert!(ran.stderr.contains("had to rest"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_script_that_recurses_or_allocates_gets_an_error() {
     let deep = once("again(0)") + "fn again(n) { again(n + 1) }";
     let ran = run(&deep);

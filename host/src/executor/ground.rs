@@ -27,6 +27,11 @@ use crate::{
 pub trait Workload: fmt::Debug + Send + Sync {
     /// Prepares it for the calling thread.
     fn on_shard(&self) -> Result<Rc<dyn VuSource>, LoadError>;
+
+    /// How many VUs of it fit into this process, where the machine bounds that.
+    fn room(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// A workload on a shard's thread.
@@ -38,6 +43,10 @@ pub trait VuSource: fmt::Debug {
 impl Workload for Program {
     fn on_shard(&self) -> Result<Rc<dyn VuSource>, LoadError> {
         Ok(Rc::new(Self::on_shard(self)?))
+    }
+
+    fn room(&self) -> Option<u32> {
+        Self::room(self)
     }
 }
 

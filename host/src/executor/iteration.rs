@@ -35,6 +35,8 @@ pub(super) struct Vu {
     pub(super) primitives: Primitives,
     user: Box<dyn VirtualUser>,
     used: bool,
+    /// It is among the VUs that had to rest.
+    rested: bool,
     /// Iterations that it has begun.
     pub(super) iterations: u64,
     /// When it last became free, if nothing has happened since.
@@ -101,6 +103,7 @@ impl Vu {
                     primitives,
                     user,
                     used: false,
+                    rested: false,
                     iterations: 0,
                     free_since: None,
                     turn: None,
@@ -147,6 +150,9 @@ impl Vu {
         self.handle.end();
         let ended_as = self.judge(result);
         self.record(&beginning, tags, begun, ended, &ended_as);
+        if self.primitives.scope.has_rested() && !std::mem::replace(&mut self.rested, true) {
+            lane.counts.borrow_mut().rested_vus += 1;
+        }
         lane.ground.pass_on(&self.primitives.scope);
         if !self.primitives.database.is_settled() {
             Box::pin(settle(&self.primitives)).await;

@@ -36,6 +36,8 @@ pub struct Counts {
     pub runner_short: u64,
     /// VUs made while an arrival waited.
     pub cold_vus: u64,
+    /// VUs that rested because they kept using their whole time slice.
+    pub rested_vus: u64,
     /// VUs that ran at least one iteration.
     pub vus_used: u32,
     /// VUs that exist.
@@ -55,6 +57,7 @@ impl AddAssign for Counts {
         self.errors += other.errors;
         self.runner_short += other.runner_short;
         self.cold_vus += other.cold_vus;
+        self.rested_vus += other.rested_vus;
         self.vus_used += other.vus_used;
         self.vus += other.vus;
         self.running += other.running;

@@ -156,6 +156,7 @@ pub struct Scope {
     marked_failed: RefCell<Option<String>>,
     lease: RefCell<Option<Rc<dyn Lease>>>,
     deadlines: Deadlines,
+    rested: Cell<bool>,
 }
 
 /// What a VU holds only while it does not wait for anything else: a database connection.
@@ -181,6 +182,7 @@ impl Scope {
             marked_failed: RefCell::default(),
             lease: RefCell::default(),
             deadlines: Deadlines::default(),
+            rested: Cell::new(false),
         }
     }
 
@@ -232,6 +234,21 @@ impl Scope {
     /// When the guest was entered.
     pub fn started(&self) -> Option<Instant> {
         self.started.get()
+    }
+
+    /// The VU's guest uses its whole slice again and again: it has to rest between slices, so that the
+    /// others of its shard can run. Told once.
+    pub fn rest(&self) {
+        if !self.rested.replace(true) {
+            let text = "this VU used its whole slice again and again: it had to rest between slices, \
+                        so that the others of its shard could run";
+            self.log(LogLevel::Warn, text.to_owned());
+        }
+    }
+
+    /// Whether it ever had to rest.
+    pub fn has_rested(&self) -> bool {
+        self.rested.get()
     }
 
     /// The run's clock.

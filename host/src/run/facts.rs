@@ -8,7 +8,7 @@ use std::{
 use super::{
     Shared,
     event::{Progress, ScenarioProgress},
-    health::{OwnCost, Usage},
+    health::{self, OwnCost, Usage},
     shard::Interval,
 };
 use crate::{
@@ -273,8 +273,14 @@ impl Ledger {
             empty_operation_ns: self.own_cost.empty_operation_ns,
             clock_read_ns: self.own_cost.clock_read_ns,
             cold_vus: self.total().cold_vus,
+            rested_vus: self.total().rested_vus,
             events_dropped: shared.log.events_dropped(),
             log_lines_dropped: shared.log.lines_dropped(),
+            limits: health::near_limits(
+                &shared.plan,
+                shared.workload.room(),
+                health::descriptors(),
+            ),
             ..RunnerFacts::default()
         }
     }

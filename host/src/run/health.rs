@@ -1,14 +1,14 @@
 //! The runner's own part in its figures: heartbeats, CPU, memory, what an empty operation costs.
 //! SEMANTICS §5.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
 use super::Shared;
 use crate::{
     clock::{Clock, Instant},
     executor::{Ground, Timer},
     metric::{Builtin, Cell, Name, Names, Recorder, RecorderConfig, Selector, TagSet, Totals},
-    plan::Limits,
+    plan::{ConnectionSharing, Limits, Plan},
     primitive::{LogLine, LogSink, Operation, Ops, Random, Scope, ScopeConfig, Stamped},
 };
 
@@ -34,6 +34,43 @@ pub(super) async fn heartbeat(ground: Rc<Ground>) {
             due = due + BEAT;
         }
     }
+}
+
+/// Descriptors that a run needs beside those of its VUs.
+const OWN_DESCRIPTORS: u64 = 128;
+
+/// The limits of this machine that a plan comes near, four fifths or more, in words. `room` is how
+/// many VUs fit into the process, `descriptors` how many it may open.
+pub(super) fn near_limits(
+    plan: &Plan,
+    room: Option<u32>,
+    descriptors: Option<u64>,
+) -> BTreeMap<String, String> {
+    let near = |wanted: u64, most: u64| wanted.saturating_mul(5) >= most.saturating_mul(4);
+    let vus = |of: &dyn Fn(ConnectionSharing) -> bool| -> u64 {
+        let scenarios = plan.scenarios.iter().filter(|scenario| of(scenario.connection));
+        scenarios.map(|scenario| plan.segment.share(scenario.executor.max_vus().into())).sum()
+    };
+    let mut limits = BTreeMap::new();
+    let all = vus(&|_| true);
+    if let Some(room) = room.map(u64::from).filter(|room| near(all, *room)) {
+        let words = format!("{all} VUs may exist, and {room} instances fit into a process here");
+        limits.insert("vm.max_map_count".to_owned(), words);
+    }
+    let connections = vus(&|sharing| sharing == ConnectionSharing::Vu);
+    if let Some(most) = descriptors.filter(|most| near(connections + OWN_DESCRIPTORS, *most))
+        && connections > 0
+    {
+        let words =
+            format!("{connections} VUs connect by themselves, and {most} files may be open");
+        limits.insert("open files".to_owned(), words);
+    }
+    limits
+}
+
+/// How many descriptors this process may open; `None` without a limit.
+pub(super) fn descriptors() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
 /// CPU and memory of this process.
@@ -157,4 +194,31 @@ fn clock_read(clock: Clock) -> f64 {
         last = std::hint::black_box(clock.now());
     }
     last.since(first).as_nanos() as f64 / f64::from(PROBES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        plan::Executor,
+        run::tests::{plan, scenario},
+    };
+
+    fn vus(vus: u32) -> Plan {
+        let duration = Duration::from_secs(1);
+        plan(vec![scenario("load", Executor::ConstantVus { vus, duration, pace: None })])
+    }
+
+    #[test]
+    fn limits_that_a_plan_comes_near_are_told() {
+        let (mut many, few) = (vus(1_000), vus(10));
+        assert_eq!(near_limits(&few, Some(10_000), Some(1_024)), BTreeMap::new());
+        let told = near_limits(&many, Some(1_200), Some(1_024));
+        assert_eq!(told.keys().collect::<Vec<_>>(), ["vm.max_map_count"]);
+        assert!(told["vm.max_map_count"].contains("1000 VUs"), "{told:?}");
+        many.scenarios[0].connection = ConnectionSharing::Vu;
+        let told = near_limits(&many, None, Some(1_024));
+        assert_eq!(told.keys().collect::<Vec<_>>(), ["open files"]);
+        assert_eq!(near_limits(&many, None, None), BTreeMap::new());
+    }
 }

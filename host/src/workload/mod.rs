@@ -6,6 +6,7 @@
 
 pub mod component;
 pub mod script;
+mod slice;
 
 use std::{
     collections::BTreeMap,
@@ -236,6 +237,15 @@ impl Program {
         match self {
             Self::Script(program) => program.findings(),
             Self::Component(_) => &[],
+        }
+    }
+
+    /// How many virtual users of it fit into this process: of a component, as many instances as the
+    /// kernel grants maps for.
+    pub fn room(&self) -> Option<u32> {
+        match self {
+            Self::Script(_) => None,
+            Self::Component(program) => Some(program.room()),
         }
     }
 

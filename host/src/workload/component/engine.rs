@@ -5,14 +5,11 @@
 //! guest one load and compare per loop; a ticker moves them every millisecond, so that no guest keeps
 //! a shard for longer than that without yielding.
 
-use std::{sync::mpsc, time::Duration};
+use std::sync::mpsc;
 
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::plan::Limits;
-
-/// Guests yield at the latest after this.
-pub(super) const SLICE: Duration = Duration::from_millis(1);
+use crate::{plan::Limits, workload::slice::SLICE};
 
 /// Maps that the kernel needs for one instance: memory, its guard, table, stack, its guard, image.
 const MAPS_PER_INSTANCE: u64 = 6;
@@ -132,6 +129,8 @@ pub(super) fn no_room(capacity: Capacity, why: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

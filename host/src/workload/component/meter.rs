@@ -2,20 +2,12 @@
 //!
 //! A call is a future. Each poll is a slice in which the guest, or the host on its behalf, ran; what
 //! lies between polls is waiting, for which nobody is charged. The epoch makes the guest yield within
-//! [`SLICE`], so the sum is looked at that often, and a call that goes beyond its budget is dropped
-//! where it stands. A guest that keeps using whole slices rests between them, so that one hog does not
-//! own a shard.
+//! [`slice::SLICE`], so the sum is looked at that often, and a call that goes beyond its budget is dropped
+//! where it stands. A guest that keeps using whole slices rests between them ([`slice`]).
 
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
-use super::engine::SLICE;
-use crate::{clock::Clock, primitive::Scope};
-
-/// Whole slices that a call may use before it has to rest.
-const BEFORE_REST: Duration = Duration::from_millis(50);
-
-/// A hog runs one part of its time and rests this many.
-const REST_RATIO: u32 = 19;
+use crate::{clock::Clock, primitive::Scope, workload::slice};
 
 /// What came of a metered call.
 #[derive(Debug)]
@@ -24,8 +16,6 @@ pub(super) struct Metered<T> {
     pub(super) result: Option<T>,
     /// Time in running slices.
     pub(super) used: Duration,
-    /// It had to rest.
-    pub(super) rested: bool,
 }
 
 /// How a call is held back.
@@ -46,7 +36,6 @@ pub(super) async fn metered<T>(
     mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Metered<T> {
     let mut used = None;
-    let mut rested = false;
     let mut rest: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
     let result = poll_fn(|context| {
         if let Some(resting) = &mut rest {
@@ -75,9 +64,13 @@ pub(super) async fn metered<T>(
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending if sum >= budget.limit => Poll::Ready(None),
             Poll::Pending => {
-                if budget.rests && sum >= BEFORE_REST && slice >= SLICE / 2 {
-                    rested = true;
-                    let until = end + slice.min(SLICE * 4) * REST_RATIO;
+                if budget.rests
+                    && let Some(pause) = slice::rest(sum, slice)
+                {
+                    if let Some(scope) = scope {
+                        scope.rest();
+                    }
+                    let until = end + pause;
                     let mut resting: Pin<Box<dyn Future<Output = ()>>> =
                         Box::pin(clock.sleep_until(until));
                     // Polled once, so that its end wakes this task.
@@ -90,7 +83,7 @@ pub(super) async fn metered<T>(
         }
     })
     .await;
-    Metered { result, used: used.unwrap_or_default(), rested }
+    Metered { result, used: used.unwrap_or_default() }
 }
 
 #[cfg(test)]
@@ -98,6 +91,7 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
+    use crate::workload::slice::SLICE;
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
@@ -129,7 +123,7 @@ mod tests {
                 metered = metered(clock, None, budget, hog) => metered,
                 () = others => unreachable!(),
             };
-            assert!(metered.result.is_none() && metered.rested);
+            assert!(metered.result.is_none());
             assert!(metered.used >= budget.limit);
             assert!(turns > 50, "{turns}");
         });
@@ -142,7 +136,7 @@ mod tests {
             let budget = Budget { limit: Duration::from_secs(1), rests: true };
             let wait = tokio::time::sleep(Duration::from_millis(60));
             let metered = metered(clock, None, budget, pin!(wait)).await;
-            assert!(metered.result.is_some() && !metered.rested);
+            assert!(metered.result.is_some());
             assert!(metered.used < Duration::from_millis(50), "{:?}", metered.used);
         });
     }

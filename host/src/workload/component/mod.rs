@@ -141,6 +141,11 @@ impl Program {
         })
     }
 
+    /// How many instances fit into this process.
+    pub fn room(&self) -> u32 {
+        self.capacity.0
+    }
+
     /// What it says of itself.
     pub fn describe(&self) -> &Description {
         &self.description

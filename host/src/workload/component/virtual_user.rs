@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     metric::{Builtin, Phase, TagSet},
-    primitive::{LogLevel, Random, Scope, bus::Message},
+    primitive::{Random, Scope, bus::Message},
     workload::{GuestError, GuestErrorKind, Iteration, VirtualUser, VirtualUserInput},
 };
 
@@ -56,8 +56,6 @@ pub(super) struct Guest {
     /// The iteration as the guest is told of it.
     asked: Asked,
     live: Option<Live>,
-    /// Hogging is told once.
-    told: bool,
     /// A store stays on its thread: see `stay.rs`.
     _here: PhantomData<*const ()>,
 }
@@ -105,7 +103,6 @@ impl Guest {
             data,
             asked: Asked::new(input.vu),
             live: None,
-            told: false,
             _here: PhantomData,
         };
         if before >= capacity.0 {
@@ -196,14 +193,6 @@ impl Guest {
     ) -> Result<T, GuestError> {
         let scope = self.scope();
         let wrote = live.store.data().output.flush(scope);
-        if metered.rested && !self.told {
-            scope.log(
-                LogLevel::Warn,
-                "this VU used its whole slice again and again: it had to rest between slices, so \
-                 that the others of its shard could run"
-                    .to_owned(),
-            );
-        }
         let (tags, at) = (scope.tags(), scope.origin());
         let used = live.store.data().ceiling.used;
         if used != live.recorded {
@@ -222,13 +211,11 @@ impl Guest {
         };
         match result {
             Ok((live, value)) => {
-                self.told |= metered.rested;
                 self.live = Some(live);
                 Ok(value)
             }
             Err(error) => {
                 scope.recorder().add(Builtin::GuestTraps.id(), tags, at, 1.0);
-                self.told |= metered.rested;
                 Err(error)
             }
         }

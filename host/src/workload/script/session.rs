@@ -5,11 +5,11 @@
 //! finds nobody and says so.
 //!
 //! The session also meters the guest: the time in which the fibre really ran, summed over its
-//! slices. A slice is at most a millisecond; then others run first.
+//! slices. After a slice others run first, and a hog rests.
 
 use std::{
     cell::{Cell, RefCell},
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     time::Duration,
 };
@@ -18,15 +18,14 @@ use rhai::{Dynamic, EvalAltResult};
 
 use super::{
     fault::{misuse, terminated},
-    fibre::{Switch, Turn},
+    fibre::{Cancelled, Switch, Turn},
+    user::Budget,
 };
 use crate::{
     clock::{Clock, Instant},
     primitive::{Misuse, Primitives},
+    workload::slice::{self, SLICE},
 };
-
-/// A fibre yields to its shard after this.
-const SLICE: Duration = Duration::from_millis(1);
 
 /// Guest time after which a stack may hold megabytes that nobody will need again.
 const LONG: Duration = Duration::from_millis(50);
@@ -84,6 +83,8 @@ pub struct Session {
     since: Cell<Instant>,
     until: Cell<Instant>,
     cpu_timeout: Cell<Duration>,
+    /// Whether a call that hogs its shard rests: yes where others share it.
+    rests: Cell<bool>,
 }
 
 /// Who runs on this shard at the moment.
@@ -194,7 +195,7 @@ impl Current {
         if session.ran.get() + slice > limit {
             return Some(session.end_guest(Ended::CpuTimeout(limit)));
         }
-        if slice >= SLICE && session.switch.end_slice().is_err() {
+        if slice >= SLICE && session.give_way(slice).is_err() {
             return Some(session.end_guest(Ended::Cancelled));
         }
         None
@@ -223,14 +224,25 @@ impl Session {
             since: Cell::default(),
             until: Cell::default(),
             cpu_timeout: Cell::new(Duration::MAX),
+            rests: Cell::new(false),
         }
     }
 
-    /// Begins a call into the guest that may use this much CPU time.
-    pub fn begin_call(&self, cpu_timeout: Duration) {
+    /// Lets others run first; a hog rests.
+    fn give_way(&self, slice: Duration) -> Result<(), Cancelled> {
+        let pause = slice::rest(self.ran.get() + slice, slice).filter(|_| self.rests.get());
+        let Some(pause) = pause else { return self.switch.end_slice() };
+        self.primitives.scope.rest();
+        let resting = self.clock.sleep_until(self.clock.now() + pause);
+        self.switch.block_on(pin!(resting))
+    }
+
+    /// Begins a call into the guest.
+    pub fn begin_call(&self, budget: Budget) {
         self.ended.set(None);
+        self.rests.set(budget.rests);
         self.ran.set(Duration::ZERO);
-        self.cpu_timeout.set(cpu_timeout);
+        self.cpu_timeout.set(budget.cpu);
     }
 
     /// Marks the first guest instruction. On the fibre, which has just begun to run: its slice began

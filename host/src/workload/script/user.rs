@@ -29,11 +29,20 @@ use crate::{
     workload::{GuestError, GuestErrorKind, Iteration, VirtualUser, VirtualUserInput},
 };
 
-/// Guest CPU time of `setup`, `init` and `teardown`.
-const LIFECYCLE_CPU: Duration = Duration::from_secs(60);
+/// What a call may use of its shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Guest CPU time after which it is cut off.
+    pub cpu: Duration,
+    /// Whether a hog has to rest: yes where others share the shard.
+    pub rests: bool,
+}
 
-/// Guest CPU time of one call of a handler.
-const HANDLER_CPU: Duration = Duration::from_secs(5);
+/// Of `setup`, `init` and `teardown`.
+const LIFECYCLE: Budget = Budget { cpu: Duration::from_secs(60), rests: false };
+
+/// Of one call of a handler.
+const HANDLER: Budget = Budget { cpu: Duration::from_secs(5), rests: true };
 
 /// A function of a script, ready to be called.
 #[derive(Debug)]
@@ -74,10 +83,10 @@ impl User {
         &self,
         entry: Rc<Entry>,
         argument: Dynamic,
-        cpu: Duration,
+        budget: Budget,
         keep: fn(&Dynamic, usize) -> Result<T, Misuse>,
     ) -> Result<T, GuestError> {
-        self.session.begin_call(cpu);
+        self.session.begin_call(budget);
         let (program, session) = (self.program.clone(), self.session.clone());
         let slot = self.state.clone();
         let work = move || {
@@ -123,7 +132,7 @@ impl User {
         keep: fn(&Dynamic, usize) -> Result<T, Misuse>,
     ) -> Result<T, GuestError> {
         match self.program.entry(name)? {
-            Some(entry) => self.call(entry, self.context.clone(), LIFECYCLE_CPU, keep).await,
+            Some(entry) => self.call(entry, self.context.clone(), LIFECYCLE, keep).await,
             None => Ok(T::default()),
         }
     }
@@ -158,7 +167,8 @@ impl User {
         if self.is_initialised && self.is_lost() {
             self.lifecycle("init", nothing).await?;
         }
-        let result = self.call(entry, self.context.clone(), iteration.cpu_timeout, nothing).await;
+        let budget = Budget { cpu: iteration.cpu_timeout, rests: true };
+        let result = self.call(entry, self.context.clone(), budget, nothing).await;
         let scope = &self.session.primitives.scope;
         let ran = self.session.ran().as_nanos() as u64;
         scope.recorder().trend(Builtin::GuestCpuTime.id(), scope.tags(), scope.origin(), ran);
@@ -186,7 +196,7 @@ impl User {
             });
         };
         let argument = Dynamic::from(Received::message(message));
-        self.call(entry, argument, HANDLER_CPU, |value, limit| {
+        self.call(entry, argument, HANDLER, |value, limit| {
             if value.is_unit() { Ok(None) } else { convert::payload(value, limit).map(Some) }
         })
         .await

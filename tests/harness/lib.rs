@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod certificates;
 pub mod command;
 pub mod guests;
 pub mod nats;

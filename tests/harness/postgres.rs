@@ -19,6 +19,8 @@ use std::{
 
 use tokio_postgres::{Client, NoTls};
 
+use crate::certificates;
+
 /// The password of the role `keeper`.
 pub const PASSWORD: &str = "hunter2";
 
@@ -27,6 +29,7 @@ pub const PASSWORD: &str = "hunter2";
 pub struct Postgres {
     folder: tempfile::TempDir,
     port: u16,
+    settings: Vec<String>,
     server: Mutex<Option<Child>>,
     databases: AtomicU32,
 }
@@ -52,7 +55,31 @@ impl Postgres {
     /// # Panics
     /// When PostgreSQL's programs are missing or do not start.
     pub fn start() -> Self {
+        Self::in_folder(tempfile::tempdir().expect("a temporary folder"), Vec::new())
+    }
+
+    /// A cluster that offers TLS, with a certificate for a name as `subjectAltName` writes it.
+    ///
+    /// # Panics
+    /// When openssl or PostgreSQL's programs are missing or do not start.
+    pub fn with_tls(bears: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        certificates::authority(folder.path(), "ca");
+        certificates::signed(folder.path(), "ca", "server", bears);
+        let file = |name: &str| folder.path().join(name);
+        if let Some((user, group)) = server_user() {
+            std::os::unix::fs::chown(file("server.key"), Some(user), Some(group)).expect("chown");
+        }
+        let settings = vec![
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", file("server.pem").display()),
+            format!("ssl_key_file={}", file("server.key").display()),
+            format!("ssl_ca_file={}", file("ca.pem").display()),
+        ];
+        Self::in_folder(folder, settings)
+    }
+
+    fn in_folder(folder: tempfile::TempDir, settings: Vec<String>) -> Self {
         let data = folder.path().join("data");
         std::fs::create_dir(&data).expect("a folder for the cluster");
         for path in [folder.path(), &data] {
@@ -72,8 +99,13 @@ impl Postgres {
         let rules = "host all keeper 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n\
                      local all all trust\n";
         std::fs::write(data.join("pg_hba.conf"), rules).expect("pg_hba.conf");
-        let mut cluster =
-            Self { folder, port: 0, server: Mutex::new(None), databases: AtomicU32::new(0) };
+        let mut cluster = Self {
+            folder,
+            port: 0,
+            settings,
+            server: Mutex::new(None),
+            databases: AtomicU32::new(0),
+        };
         for _ in 0..10 {
             // Someone else may take the port in between.
             cluster.port = free_port();
@@ -96,6 +128,7 @@ impl Postgres {
             .args(["-p", &self.port.to_string()])
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
             .args(["-c", "max_connections=100"])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .arg("-c")
             .arg(format!("unix_socket_directories={}", self.folder.path().display()))
             .current_dir(self.folder.path())
@@ -130,9 +163,25 @@ impl Postgres {
         }
     }
 
+    /// Lets users in only with a certificate by the cluster's authority, from now on.
+    ///
+    /// # Panics
+    /// When the server cannot be told.
+    pub fn ask_for_client_certificates(&self) {
+        let rules = "hostssl all all 127.0.0.1/32 trust clientcert=verify-ca\n";
+        std::fs::write(self.file("data/pg_hba.conf"), rules).expect("pg_hba.conf");
+        self.stop();
+        assert!(self.serve(), "PostgreSQL did not start: {}", self.log());
+    }
+
     /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// A file of the cluster's folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// A URL of a user and a database.

@@ -1,6 +1,6 @@
 //! The bus: one battery on both backends, and what only a real server can show.
 
-use std::{path::Path, process::Command, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wavetank::{
@@ -14,7 +14,10 @@ use wavetank::{
         },
     },
 };
-use wavetank_tests::nats::{Fate, NatsServer, proxy, search_path};
+use wavetank_tests::{
+    certificates,
+    nats::{Fate, NatsServer, proxy, search_path},
+};
 
 #[derive(Debug)]
 struct Quiet;
@@ -589,25 +592,11 @@ async fn a_server_of_the_run_is_started_and_stopped_with_it() {
     assert!(Source::open(&url, "other").await.is_err());
 }
 
-fn openssl(folder: &Path, arguments: &str) {
-    let arguments = arguments.split_whitespace();
-    let output = Command::new("openssl").args(arguments).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 #[tokio::test]
 async fn tls_is_spoken_and_an_unknown_authority_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    std::fs::write(dir.join("san"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(dir, &format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=ca -days 2"));
-    openssl(dir, &format!("req {key} -keyout server.key -out server.csr -subj /CN=server"));
-    openssl(
-        dir,
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 \
-         -extfile san",
-    );
+    certificates::authority(folder.path(), "ca");
+    certificates::signed(folder.path(), "ca", "server", "IP:127.0.0.1");
     let config = "tls { cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server.key\" }";
     let server = NatsServer::in_folder(folder, config).await;
     let authority = server.file("ca.pem");

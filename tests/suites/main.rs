@@ -8,6 +8,7 @@ mod input;
 mod readme;
 mod real;
 mod tidy;
+mod tls;
 mod truth;
 
 /// The command under test.

@@ -15,11 +15,12 @@ use std::{
 use futures_util::{StreamExt, pin_mut};
 use rustc_hash::FxHashMap;
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
-use tokio_postgres::{Client, Config, NoTls, Row, Statement, error::SqlState};
+use tokio_postgres::{Client, Config, Row, Statement, error::SqlState};
 
 use super::{
     CONNECT, ENDING,
     codec::{self, Parameter, Reader},
+    tls::Tls,
 };
 use crate::{
     clock::{Clock, Span},
@@ -54,6 +55,8 @@ pub(in crate::primitive::database) struct Prepared {
 pub(super) struct Connection {
     client: Client,
     task: JoinHandle<()>,
+    /// Cancel requests go the same way.
+    tls: Tls,
     statements: RefCell<FxHashMap<Arc<str>, Prepared>>,
     /// A statement is under way.
     busy: Cell<bool>,
@@ -66,9 +69,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(config: &Config) -> Result<Self, tokio_postgres::Error> {
-        let (client, connection) = match tokio::time::timeout(CONNECT, config.connect(NoTls)).await
-        {
+    pub(super) async fn open(config: &Config, tls: &Tls) -> Result<Self, tokio_postgres::Error> {
+        let connecting = config.connect(tls.connector());
+        let (client, connection) = match tokio::time::timeout(CONNECT, connecting).await {
             Ok(connected) => connected?,
             Err(_) => return Err(tokio_postgres::Error::__private_api_timeout()),
         };
@@ -76,6 +79,7 @@ impl Connection {
         Ok(Self {
             client,
             task,
+            tls: tls.clone(),
             statements: RefCell::default(),
             busy: Cell::new(false),
             marked: Cell::new(false),
@@ -99,10 +103,10 @@ impl Connection {
 
     /// Cancels what runs, closes the connection, and only then gives its place away.
     pub(super) async fn abandon(self, permit: OwnedSemaphorePermit) {
-        let Self { client, mut task, busy, .. } = self;
+        let Self { client, mut task, tls, busy, .. } = self;
         if busy.get() && !client.is_closed() {
             let cancel = client.cancel_token();
-            drop(tokio::time::timeout(ENDING, cancel.cancel_query(NoTls)).await);
+            drop(tokio::time::timeout(ENDING, cancel.cancel_query(tls.connector())).await);
         }
         drop(client);
         if tokio::time::timeout(ENDING, &mut task).await.is_err() {

@@ -4,12 +4,13 @@
 //! behind. It is the only schema on the search path, set as a start-up option, so that a `RESET ALL`
 //! between two virtual users brings it back.
 //!
-//! What it refuses: TLS for now (`sslmode=require` is an error and never a silent plain connection),
-//! a schema with something in it unless that is allowed, and to show a password in any message.
+//! What it refuses: a schema with something in it unless that is allowed, and to show a password in
+//! any message. Who the server is, and whether it is asked to prove it, is said in `tls.rs`.
 
 mod codec;
 mod connection;
 mod lease;
+mod tls;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,8 +19,8 @@ use tokio_postgres::{
     config::{Host, SslMode},
 };
 
-use self::connection::Connection;
 pub(super) use self::lease::{Bound, Held, Leases};
+use self::{connection::Connection, tls::Tls};
 use super::pool::{DatabaseError, Opening, Privileges};
 
 /// How long connecting may take.
@@ -40,9 +41,12 @@ impl std::fmt::Debug for Server {
 
 struct Inner {
     config: Config,
+    tls: Tls,
     address: String,
     shown: String,
     version: String,
+    /// It costs time, so the reader of a summary must know.
+    encrypted: bool,
     schema: String,
     drop_schema: bool,
     privileges: Privileges,
@@ -51,7 +55,7 @@ struct Inner {
 impl Server {
     /// Connects, looks around, and makes the run's schema.
     pub(super) async fn open(opening: &Opening) -> Result<Self, DatabaseError> {
-        let mut config = configure(&opening.address)?;
+        let (mut config, tls) = configure(&opening.address)?;
         let shown = shown(&config);
         let name = format!("wavetank_{}", sanitized(&opening.run));
         let schema = match &opening.schema {
@@ -63,15 +67,10 @@ impl Server {
         let options =
             format!("{given} -c search_path=\"{schema}\" -c standard_conforming_strings=on");
         config.options(options.trim_start());
-        let first = Connection::open(&config).await.map_err(|error| {
-            DatabaseError(format!(
-                "PostgreSQL at {shown} cannot be used: {}; see that it runs and that the address, \
-                 user and password in --db are right",
-                codec::message(&error)
-            ))
-        })?;
+        let first = connect_first(&config, &tls, &shown).await?;
         let asked = ask(&first, &schema).await;
-        let (version, privileges, content) = asked.map_err(|error| broken(&shown, &error))?;
+        let Seen { version, encrypted, privileges, content } =
+            asked.map_err(|error| broken(&shown, &error))?;
         if version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0) >= 14 {
             // A runner that is killed must not leave an endless statement behind.
             config.options(format!(
@@ -106,7 +105,17 @@ impl Server {
         }
         let drop_schema = opening.schema.is_none() && !opening.keep_schema;
         let address = opening.address.clone();
-        let inner = Inner { config, address, shown, version, schema, drop_schema, privileges };
+        let inner = Inner {
+            config,
+            tls,
+            address,
+            shown,
+            version,
+            encrypted,
+            schema,
+            drop_schema,
+            privileges,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -117,7 +126,9 @@ impl Server {
 
     /// Kind, version and place; never a password.
     pub(super) fn describe(&self) -> String {
-        format!("PostgreSQL {} at {}, schema {}", self.0.version, self.0.shown, self.0.schema)
+        let Inner { version, shown, schema, .. } = &*self.0;
+        let way = if self.0.encrypted { " over TLS" } else { "" };
+        format!("PostgreSQL {version} at {shown}{way}, schema {schema}")
     }
 
     /// The schema of the run.
@@ -127,7 +138,7 @@ impl Server {
 
     /// A URL with the schema on its search path, for other processes. It holds the password.
     pub(super) fn url(&self) -> String {
-        let (plain, query) = self.0.address.split_once('?').unwrap_or((&self.0.address, ""));
+        let (plain, query) = split_query(&self.0.address);
         let kept =
             query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("options="));
         let options = self.0.config.get_options().unwrap_or_default();
@@ -137,7 +148,7 @@ impl Server {
     }
 
     async fn connect(&self) -> Result<Connection, tokio_postgres::Error> {
-        Connection::open(&self.0.config).await
+        Connection::open(&self.0.config, &self.0.tls).await
     }
 
     /// Ends every connection of the run, and with it what still runs there, then drops the schema.
@@ -176,18 +187,41 @@ impl Server {
     }
 }
 
-/// Version, privileges, and how many things the schema holds (`None`: there is no such schema).
-async fn ask(
-    connection: &Connection,
-    schema: &str,
-) -> Result<(String, Privileges, Option<i64>), tokio_postgres::Error> {
+/// The first connection, whose failure is the user's to mend.
+async fn connect_first(
+    config: &Config,
+    tls: &Tls,
+    shown: &str,
+) -> Result<Connection, DatabaseError> {
+    Connection::open(config, tls).await.map_err(|error| {
+        let why = tls.explain(&error).unwrap_or_else(|| {
+            format!(
+                "{}; see that it runs and that the address, user and password in --db are right",
+                codec::message(&error)
+            )
+        });
+        DatabaseError(format!("PostgreSQL at {shown} cannot be used: {why}"))
+    })
+}
+
+/// What the first look shows.
+struct Seen {
+    version: String,
+    encrypted: bool,
+    privileges: Privileges,
+    /// How many things the schema holds; `None`: there is no such schema.
+    content: Option<i64>,
+}
+
+async fn ask(connection: &Connection, schema: &str) -> Result<Seen, tokio_postgres::Error> {
     let client = connection.client();
     let row = client
         .query_one(
             "SELECT current_setting('server_version'), rolsuper, \
              pg_has_role(current_user, 'pg_execute_server_program', 'MEMBER') OR \
              pg_has_role(current_user, 'pg_read_server_files', 'MEMBER') OR \
-             pg_has_role(current_user, 'pg_write_server_files', 'MEMBER') \
+             pg_has_role(current_user, 'pg_write_server_files', 'MEMBER'), \
+             (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()) \
              FROM pg_roles WHERE rolname = current_user",
             &[],
         )
@@ -195,6 +229,7 @@ async fn ask(
     let version: String = row.try_get(0)?;
     let version = version.split(' ').next().unwrap_or_default().to_owned();
     let privileges = Privileges { superuser: row.try_get(1)?, reaches_server: row.try_get(2)? };
+    let encrypted = row.try_get::<_, Option<bool>>(3)?.unwrap_or(false);
     let row = client
         .query_opt(
             "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = n.oid) + \
@@ -204,10 +239,11 @@ async fn ask(
         )
         .await?;
     let content = row.map(|row| row.try_get(0)).transpose()?;
-    Ok((version, privileges, content))
+    Ok(Seen { version, encrypted, privileges, content })
 }
 
-fn configure(address: &str) -> Result<Config, DatabaseError> {
+fn configure(address: &str) -> Result<(Config, Tls), DatabaseError> {
+    let (address, asked) = tls::take(address)?;
     let mut config: Config = address.parse().map_err(|error: tokio_postgres::Error| {
         DatabaseError(format!(
             "the PostgreSQL address cannot be read: {}; write \
@@ -215,18 +251,26 @@ fn configure(address: &str) -> Result<Config, DatabaseError> {
             codec::message(&error)
         ))
     })?;
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(DatabaseError(
-            "sslmode=require: TLS to PostgreSQL is not built in; use a tunnel and sslmode=disable, \
-             or a server on this machine"
-                .to_owned(),
-        ));
-    }
-    config.ssl_mode(SslMode::Disable);
+    let tls = Tls::new(asked)?;
+    let local = |host: &Host| !matches!(host, Host::Tcp(_));
+    // The driver would ask for it on a Unix socket too, and be refused.
+    let local = !config.get_hosts().is_empty() && config.get_hosts().iter().all(local);
+    config.ssl_mode(if local { SslMode::Disable } else { tls.driver_mode() });
     if config.get_connect_timeout().is_none_or(|timeout| *timeout > CONNECT) {
         config.connect_timeout(CONNECT);
     }
-    Ok(config)
+    Ok((config, tls))
+}
+
+/// An address without its query, and the query. A password may hold a `?`, so the query is looked for
+/// behind the login.
+fn split_query(address: &str) -> (&str, &str) {
+    let behind_login = address.find('@').unwrap_or(0);
+    let mark = address[behind_login..].find('?').map(|at| behind_login + at);
+    match mark.or_else(|| address.find('?')) {
+        Some(mark) => (&address[..mark], &address[mark + 1..]),
+        None => (address, ""),
+    }
 }
 
 /// Host and port, as messages show them.
@@ -289,6 +333,26 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
+/// Undoes it, for the value of a word in the address.
+fn percent_decoded(word: &str, value: &str) -> Result<String, DatabaseError> {
+    let fault = || {
+        DatabaseError(format!(
+            "{word}={value} in the PostgreSQL address: after % write two hexadecimal digits (%25 for \
+             %)"
+        ))
+    };
+    let mut parts = value.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let byte =
+            part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let byte = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.ok_or_else(fault)?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).map_err(|_| fault())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,13 +367,34 @@ mod tests {
     }
 
     #[test]
+    fn a_unix_socket_has_no_tls_whatever_is_asked() {
+        let mode = |address: &str| configure(address).unwrap().0.get_ssl_mode();
+        assert_eq!(mode("postgres://me@%2Frun%2Fpostgresql/d?sslmode=require"), SslMode::Disable);
+        assert_eq!(mode("postgres://me@h/d?sslmode=require"), SslMode::Require);
+        assert_eq!(mode("postgres://me@h/d"), SslMode::Prefer);
+    }
+
+    #[test]
+    fn a_query_begins_behind_the_login() {
+        assert_eq!(
+            split_query("postgres://a:b?c@h/d?x=1&y=2"),
+            ("postgres://a:b?c@h/d", "x=1&y=2")
+        );
+        assert_eq!(split_query("postgres://h/d?file=a@b"), ("postgres://h/d", "file=a@b"));
+        assert_eq!(split_query("postgres://a@h/d"), ("postgres://a@h/d", ""));
+        for text in ["a b/c", "ü%", "-._"] {
+            assert_eq!(percent_decoded("word", &percent_encoded(text)).unwrap(), text);
+        }
+        for wrong in ["%", "%4", "%+f", "%zz", "%ff"] {
+            assert!(percent_decoded("word", wrong).unwrap_err().0.contains("word="), "{wrong}");
+        }
+    }
+
+    #[test]
     fn messages_show_the_place_and_no_password() {
-        let config = configure("postgres://me:hunter2@db.example:6543/shop").unwrap();
+        let (config, _) = configure("postgres://me:hunter2@db.example:6543/shop").unwrap();
         assert_eq!(shown(&config), "db.example:6543");
         assert!(!format!("{config:?}").contains("hunter2"));
-        let refused = configure("postgres://me:hunter2@db.example/shop?sslmode=require");
-        let message = refused.unwrap_err().0;
-        assert!(message.contains("sslmode=require") && !message.contains("hunter2"), "{message}");
         let wrong = configure("postgres://me:hunter2@db:port/x").unwrap_err().0;
         assert!(wrong.contains("postgres://user") && !wrong.contains("hunter2"), "{wrong}");
     }

@@ -196,14 +196,14 @@ macro_rules! on_both {
             async fn sqlite() {
                 let bench = Bench::sqlite().await;
                 battery(&bench).await;
-                bench.source.close().await;
+                bench.source.close().await.unwrap();
             }
 
             #[tokio::test]
             async fn postgres() {
                 let bench = Bench::postgres(Limits::default()).await;
                 battery(&bench).await;
-                bench.source.try_close().await.unwrap();
+                bench.source.close().await.unwrap();
             }
         }
     )*};
@@ -641,7 +641,7 @@ async fn the_runs_schema_is_made_and_dropped() {
     assert!(again.await.unwrap_err().0.contains("wavetank_test_1 exists"));
     vu.begin().await;
     vu.done("INSERT INTO t VALUES (4)").await;
-    bench.source.try_close().await.unwrap();
+    bench.source.close().await.unwrap();
     assert_eq!(admin.query_one(schemas, &[]).await.unwrap().get::<_, i64>(0), 0);
     assert_eq!(vu.fails("SELECT 1").await.kind, "disconnected");
 }
@@ -661,11 +661,11 @@ async fn a_named_schema_must_exist_and_be_empty_and_stays() {
     let error = Source::open_with(named(false)).await.unwrap_err().0;
     assert!(error.contains("no such schema"), "{error}");
     admin.batch_execute("CREATE SCHEMA mine AUTHORIZATION load").await.unwrap();
-    Source::open_with(named(false)).await.unwrap().try_close().await.unwrap();
+    Source::open_with(named(false)).await.unwrap().close().await.unwrap();
     admin.batch_execute("CREATE TABLE mine.t (id INTEGER)").await.unwrap();
     let error = Source::open_with(named(false)).await.unwrap_err().0;
     assert!(error.contains("existing-data"), "{error}");
-    Source::open_with(named(true)).await.unwrap().try_close().await.unwrap();
+    Source::open_with(named(true)).await.unwrap().close().await.unwrap();
     assert!(admin.query("SELECT * FROM mine.t", &[]).await.is_ok());
 }
 
@@ -677,7 +677,7 @@ async fn privileges_are_told() {
     let limits = Limits::default();
     let source = Source::open_with(opening(&url, &limits)).await.unwrap();
     assert_eq!(source.privileges().objection(), None);
-    source.try_close().await.unwrap();
+    source.close().await.unwrap();
     let admin = cluster.admin(name).await;
     admin.batch_execute("DROP ROLE IF EXISTS shady; CREATE ROLE shady LOGIN").await.unwrap();
     admin
@@ -690,7 +690,7 @@ async fn privileges_are_told() {
         let source = Source::open_with(opening(&cluster.url(user, name), &limits)).await.unwrap();
         let objection = source.privileges().objection().unwrap();
         assert!(objection.contains(word), "{objection}");
-        source.try_close().await.unwrap();
+        source.close().await.unwrap();
     }
     admin
         .batch_execute(&format!("REVOKE ALL ON DATABASE {name} FROM shady; DROP ROLE shady"))
@@ -708,7 +708,7 @@ async fn a_password_is_used_and_never_shown() {
     let told = format!("{} {source:?}", source.describe());
     assert!(told.contains("PostgreSQL") && told.contains("127.0.0.1"), "{told}");
     assert!(!told.contains(PASSWORD), "{told}");
-    source.try_close().await.unwrap();
+    source.close().await.unwrap();
     let error = Source::open_with(opening(&with("wrong-secret"), &limits)).await.unwrap_err().0;
     assert!(error.contains("keeper") && !error.contains("wrong-secret"), "{error}");
 }
@@ -751,5 +751,5 @@ async fn a_server_that_dies_and_returns() {
     assert!(cluster.serve());
     assert_eq!(vu.rows("SELECT count(*) FROM t").await, [[Value::Integer(0)]]);
     assert!(bench.folder.path().exists());
-    bench.source.try_close().await.unwrap();
+    bench.source.close().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Bad input, hostile input, and a world that breaks: each with the message and the exit code.
+//! Bad input, hostile input, and interruptions: each with the message and the exit code.
 
 use std::{
     io::Read,
@@ -6,11 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wavetank_tests::{
-    command::{Ran, Workplace},
-    nats::NatsServer,
-    wait,
-};
+use wavetank_tests::command::{Ran, Workplace};
 
 use crate::WAVETANK;
 
@@ -30,10 +26,15 @@ fn run_with(script: &str, arguments: &[&str]) -> Ran {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
-fn within_patience(run: impl FnOnce() -> Ran) -> Ran {
+pub fn in_time(run: impl FnOnce() -> Ran) -> Ran {
     let start = Instant::now();
     let ran = run();
     assert!(start.elapsed() < PATIENCE, "took {:?}: {ran:#?}", start.elapsed());
+    ran
+}
+
+fn within_patience(run: impl FnOnce() -> Ran) -> Ran {
+    let ran = in_time(run);
     assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
     ran
 }
@@ -260,34 +261,6 @@ fn sql_that_leaves_the_database_is_refused() {
 }
 
 #[test]
-fn an_exception_in_each_lifecycle_function_has_its_code() {
-    let options = "export const options = #{ scenarios: #{ one: #{ executor: \"shared-iterations\", vus: 1, iterations: 3 } } };\n";
-    let ran =
-        run(&format!("{options}fn setup(ctx) {{ throw \"in setup\" }}\nfn iteration(ctx) {{}}\n"));
-    assert_eq!(ran.code, 107, "{ran:#?}");
-    assert!(format!("{}{}", ran.stdout, ran.stderr).contains("in setup"), "{ran:#?}");
-    let ran =
-        run(&format!("{options}fn init(ctx) {{ throw \"in init\" }}\nfn iteration(ctx) {{}}\n"));
-    assert_eq!(ran.code, 107, "{ran:#?}");
-    let ran = run(&format!(
-        "{options}fn teardown(ctx) {{ throw \"in teardown\" }}\nfn iteration(ctx) {{}}\n"
-    ));
-    assert_eq!(ran.code, 107, "{ran:#?}");
-    assert_eq!(ran.metric("iterations", &[])["count"], 3.0);
-    let ran = run(&format!("{options}fn iteration(ctx) {{ throw \"in iteration\" }}\n"));
-    assert_eq!(ran.code, 99, "{ran:#?}");
-    assert!(
-        ran.stdout.contains("in iteration") && ran.stdout.contains("bad.rhai:2"),
-        "{}",
-        ran.stdout
-    );
-    let ran = run(&format!("{options}fn iteration(ctx) {{ run::abort(\"enough\") }}\n"));
-    assert_eq!(ran.code, 108, "{ran:#?}");
-    let ran = run(&format!("{options}fn iteration(ctx) {{ run::mark_failed(\"not good\") }}\n"));
-    assert_eq!(ran.code, 110, "{ran:#?}");
-}
-
-#[test]
 fn an_undeclared_op_or_metric_is_misuse() {
     assert_iteration_error("bus::publish(\"a\", \"x\", #{ op: \"other\" });", &["other", "ops"]);
     assert_iteration_error("metric::add(\"mine\", 1.0);", &["mine", "metrics"]);
@@ -355,51 +328,4 @@ fn a_second_interrupt_ends_at_once() {
 #[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
 fn pause(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
-}
-
-const ASKING: &str = r#"
-export const options = #{
-    scenarios: #{ load: #{ executor: "constant-arrival-rate", rate: 50, duration: "8s", graceful_stop: "3s" } },
-    thresholds: #{ "bus_requests": ["count > 0"] },
-};
-fn iteration(ctx) { bus::request("nobody.home", "x", #{ timeout: "500ms" }); }
-"#;
-
-/// A run whose bus is killed after three seconds; what happens to it then is `afterwards`.
-fn with_a_bus_that_dies(afterwards: impl FnOnce(&mut NatsServer)) -> Ran {
-    let mut server = wait(NatsServer::start());
-    let workplace = Workplace::new(WAVETANK);
-    let file = workplace.file("asking.rhai", ASKING);
-    let url = server.url();
-    let child = workplace.start(&[
-        "run",
-        "--bus",
-        &url,
-        "--summary-export",
-        "summary.json",
-        "--progress",
-        "none",
-        &file,
-    ]);
-    pause(3_000);
-    server.kill();
-    afterwards(&mut server);
-    within_patience(|| workplace.finish(child.wait_with_output().unwrap()))
-}
-
-#[test]
-fn a_bus_that_dies_and_returns_is_data() {
-    let ran = with_a_bus_that_dies(|server| {
-        pause(1_500);
-        wait(server.restart());
-    });
-    assert_eq!(ran.code, 99, "{ran:#?}");
-    assert!(ran.metric("bus_reconnects", &[])["count"].as_f64().unwrap_or(0.0) >= 1.0, "{ran:#?}");
-    assert_eq!(ran.summary.as_ref().unwrap()["scenarios"][0]["planned"], 400);
-}
-
-#[test]
-fn a_bus_that_never_returns_ends_the_run_all_the_same() {
-    let ran = with_a_bus_that_dies(|_| {});
-    assert_eq!(ran.code, 99, "{ran:#?}");
 }

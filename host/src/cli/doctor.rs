@@ -7,7 +7,7 @@ use super::{
     args::BackendArgs,
     machine,
     print::out,
-    run::{nats_files, runtime, search_path},
+    run::{close, nats_files, runtime, search_path},
 };
 use crate::{
     clock::Clock,
@@ -43,7 +43,6 @@ pub fn doctor(args: &BackendArgs) -> Result<ExitCode, Failed> {
         .await
         .map_err(|error| unreachable(error.to_string()))?;
         out(&format!("{:<22} {}", "bus", bus.describe()));
-        bus.close().await;
         let database = database::Source::open_with(database::Opening {
             address: args.database.clone(),
             schema: args.database_schema.clone(),
@@ -57,7 +56,7 @@ pub fn doctor(args: &BackendArgs) -> Result<ExitCode, Failed> {
         .await
         .map_err(|error| unreachable(error.to_string()))?;
         out(&format!("{:<22} {}", "database", database.describe()));
-        database.close().await;
+        close(&bus, &database).await;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -7,7 +7,7 @@ use super::{
     allow::Allowed,
     args::{BackendArgs, ColorMode, FailOn, RunArgs, ScenarioArgs},
     folder, forecast, load, machine,
-    print::{out, paint},
+    print::{out, paint, say},
     progress::Screen,
     signals,
 };
@@ -67,10 +67,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
         complete: true,
         ..RunInfo::default()
     };
-    runtime.block_on(async {
-        backends.bus.close().await;
-        backends.database.close().await;
-    });
+    runtime.block_on(close(&backends.bus, &backends.database));
     let summary = judge(&args, &plan, outcome, &info, &environment);
     report(&args, &folder, &summary)
 }
@@ -132,6 +129,14 @@ async fn open(
     .await
     .map_err(|error| Failed::new(Cause::Unreachable, Diagnostic::new(error.to_string())))?;
     Ok(Backends { bus, database })
+}
+
+/// Takes away what was made for this process alone; what stays behind is named.
+pub async fn close(bus: &bus::Source, database: &database::Source) {
+    bus.close().await;
+    if let Err(error) = database.close().await {
+        say(&format!("wavetank: the database is not cleaned up: {error}"));
+    }
 }
 
 /// `PATH`, where `nats-server` is looked for.

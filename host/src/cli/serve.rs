@@ -20,7 +20,7 @@ use super::{
     args::{BackendArgs, ServeArgs},
     folder, load,
     print::say,
-    run::{nats_files, runtime, search_path},
+    run::{close, nats_files, runtime, search_path},
     signals,
 };
 use crate::{
@@ -60,8 +60,7 @@ pub fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
             Some(failed) => Err(failed),
             None => drive(&args, &plan, &program, &bus, &database, id).await,
         };
-        bus.close().await;
-        database.close().await;
+        close(&bus, &database).await;
         result
     })
 }

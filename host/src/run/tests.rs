@@ -339,7 +339,7 @@ pub(super) async fn run_on(clock: Clock, plan: Plan, native: &Native, stop: Stop
     })
     .await;
     bus.close().await;
-    database.close().await;
+    database.close().await.unwrap();
     let mut events = Vec::new();
     while let Ok(event) = received.try_recv() {
         events.push(event);

@@ -190,15 +190,8 @@ impl Source {
         Ok(Pool(Rc::new(Inner { backend, texts: RefCell::default() })))
     }
 
-    /// Drops the run's schema, ends the database threads. What goes wrong is logged.
-    pub async fn close(&self) {
-        if let Err(error) = self.try_close().await {
-            tracing::warn!("closing the database: {error}");
-        }
-    }
-
-    /// Drops the run's schema, ends the database threads.
-    pub async fn try_close(&self) -> Result<(), DatabaseError> {
+    /// Drops the run's schema, ends the database threads; the error names what is left behind.
+    pub async fn close(&self) -> Result<(), DatabaseError> {
         match &self.kind {
             Kind::Sqlite(file) => {
                 file.close().await;

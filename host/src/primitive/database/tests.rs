@@ -147,7 +147,7 @@ async fn a_statement_that_outlasts_its_timeout_is_interrupted() {
     assert_eq!(database.query(statement).await.unwrap().unwrap_err().kind, "timeout");
     // The thread serves on.
     assert_eq!(database.query(sql("SELECT 1", [])).await.unwrap().unwrap().rows.len(), 1);
-    bench.source.close().await;
+    bench.source.close().await.unwrap();
     assert_eq!(
         database.query(sql("SELECT 1", [])).await.unwrap().unwrap_err().kind,
         "disconnected"

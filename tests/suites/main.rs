@@ -5,6 +5,7 @@ mod bus;
 mod component;
 mod database;
 mod input;
+mod lifecycle;
 mod outage;
 mod readme;
 mod real;

@@ -143,6 +143,11 @@ fn check_imports(imports: &[String]) -> Result<Option<String>, Diagnostic> {
     Ok(found)
 }
 
+/// The name of one of our interfaces, without package and version; `None` for any other import.
+pub(super) fn interface(import: &str) -> Option<&str> {
+    import.strip_prefix(PACKAGE)?.split('@').next()
+}
+
 /// Whether a version belongs to the 0.1 line.
 fn is_in_line(version: &str) -> bool {
     let mut parts = version.split(['.', '-', '+']);

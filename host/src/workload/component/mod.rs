@@ -36,7 +36,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use wasmtime::{
     Engine, Store,
-    component::{Component, HasSelf, Linker, ResourceTable},
+    component::{Component, HasSelf, Linker, ResourceTable, ResourceType, types::ComponentItem},
 };
 
 pub use contract::{Contract, World};
@@ -308,7 +308,7 @@ async fn ask(
     let said = |error: wasmtime::Error| format!("{error:#}");
     let mut linker = Linker::new(engine);
     wasi::link(&mut linker).map_err(said)?;
-    linker.define_unknown_imports_as_traps(component).map_err(said)?;
+    withhold(&mut linker, engine, component).map_err(said)?;
     let output = Output::default();
     let clock = Clock::real();
     let state = GuestState {
@@ -338,10 +338,42 @@ async fn ask(
         Some(Ok(description)) => Ok(description),
         Some(Err(error)) => {
             let wrote = output.take_error();
-            Err(fault::trapped(&error, store.data_mut(), &wrote).message)
+            let GuestError { message, place, .. } =
+                fault::trapped(&error, store.data_mut(), &wrote);
+            Err(place.map_or_else(|| message.clone(), |place| format!("{message} ({place})")))
         }
-        None => Err(fault::out_of_time(DESCRIBE_TIME).message),
+        None => Err(format!("it was cut off after {DESCRIBE_TIME:?} of CPU time")),
     }
+}
+
+/// Links every import of ours as a trap that says why. Only ours: a trap for one of WASI would go before
+/// the inert one, whose version may be another, and a guest that panics reads its environment.
+fn withhold(
+    linker: &mut Linker<GuestState>,
+    engine: &Engine,
+    component: &Component,
+) -> wasmtime::Result<()> {
+    for (name, import) in component.component_type().imports(engine) {
+        let ComponentItem::ComponentInstance(interface) = import.ty else { continue };
+        let Some(short) = contract::interface(name) else { continue };
+        let mut instance = linker.instance(name)?;
+        for (export, item) in interface.exports(engine) {
+            match item.ty {
+                ComponentItem::ComponentFunc(_) => {
+                    let asked = format!("{short}.{export}");
+                    instance.func_new(export, move |_, _, _, _| {
+                        Err(wasmtime::format_err!("`{asked}` is not at hand in `describe`"))
+                    })?;
+                }
+                ComponentItem::Resource(_) => {
+                    let nothing = ResourceType::host::<()>();
+                    instance.resource(export, nothing, |_, _| Ok(()))?;
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What the component said, checked, with the parameters of this run.

@@ -17,27 +17,43 @@ struct Hostile {
     iterations: u64,
     data: Json,
     greeting: String,
+    fail_in: String,
 }
+
+/// How `describe` ends. A test changes the last four letters in the component: nothing else reaches
+/// a guest that is asked what it is.
+static DESCRIBE: [u8; 14] = *b"describe: fine";
 
 impl Workload for Hostile {
     fn describe() -> Description {
+        match &black_box(&DESCRIBE)[10..] {
+            b"trap" => panic!("boom in describe"),
+            b"loop" => loop {
+                black_box(0);
+            },
+            b"rand" => drop(random::integer(0, 9)),
+            b"text" => return Description::new("hostile", "0.1.0").options(json!("a text")),
+            _ => {}
+        }
         Description::new("hostile", "0.1.0")
             .options(json!({
                 "ops": ["ask"],
                 "scenarios": {"main": {"executor": "constant-vus", "duration": "1s", "exec": "fine"}},
             }))
             .parameter("greeting", "hello", "what the log is told")
-            .parameter("fail_in", "", "lifecycle function that panics or fails")
+            .parameter("fail_in", "", "lifecycle function that fails, or panics with -panic")
     }
 
     fn setup(context: &Context) -> Result<Json> {
-        fail(context, "setup")?;
+        fail(&context.parameter::<String>("fail_in")?, "setup")?;
         Ok(json!({"made": "in setup", "seed": context.seed}))
     }
 
     fn init(context: &Context) -> Result<Self> {
-        fail(context, "init")?;
+        let fail_in: String = context.parameter("fail_in")?;
+        fail(&fail_in, "init")?;
         Ok(Self {
+            fail_in,
             iterations: 0,
             data: context.data.clone(),
             greeting: context.parameter("greeting")?,
@@ -46,6 +62,7 @@ impl Workload for Hostile {
 
     fn iterate(&mut self, iteration: &Iteration) -> Result {
         self.iterations += 1;
+        fail(&self.fail_in, "iterate")?;
         match iteration.exec.as_str() {
             "fine" => {}
             "first" => check("first of its instance", self.iterations == 1).map(drop)?,
@@ -93,12 +110,11 @@ impl Workload for Hostile {
     }
 
     fn teardown(context: &Context) -> Result {
-        fail(context, "teardown")
+        fail(&context.parameter::<String>("fail_in")?, "teardown")
     }
 }
 
-fn fail(context: &Context, place: &str) -> Result {
-    let asked: String = context.parameter("fail_in")?;
+fn fail(asked: &str, place: &str) -> Result {
     match asked.strip_suffix("-panic") {
         Some(name) if name == place => panic!("boom in {place}"),
         _ if asked == place => Err(format!("failed in {place}").into()),

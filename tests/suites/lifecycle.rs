@@ -1,0 +1,142 @@
+//! A script that throws and a component that fails or traps, in each lifecycle function: what the
+//! command says, and the code that it exits with.
+
+use serde_json::Value;
+use wavetank_tests::{
+    command::{Ran, Workplace},
+    guests::guest,
+};
+
+use crate::{WAVETANK, input::in_time};
+
+fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, code, "{ran:#?}");
+    let shown = format!("{}{}", ran.stdout, ran.stderr);
+    for word in words {
+        assert!(shown.contains(word), "no `{word}` in:\n{shown}");
+    }
+    // A guest's own panic is shown; one of the host's would be a bug.
+    assert!(!ran.stderr.contains("panicked at host"), "{ran:#?}");
+}
+
+/// Iterations that were completed; none without a summary.
+fn completed(ran: &Ran) -> u64 {
+    let summary = ran.summary.as_ref().unwrap_or(&Value::Null);
+    summary["scenarios"][0]["completed"].as_u64().unwrap_or(0)
+}
+
+fn script(body: &str) -> Ran {
+    let workplace = Workplace::new(WAVETANK);
+    let options = "export const options = #{ vus: 1, iterations: 3 };";
+    let file = workplace.file("bad.rhai", format!("{options}\n{body}\n"));
+    in_time(|| workplace.run_workload(&[&file]))
+}
+
+#[test]
+fn a_script_that_throws_at_its_top_level_does_not_load() {
+    let ran = script("throw \"at the top\";\nfn iteration(ctx) {}");
+    assert_says(&ran, 104, &["at the top", "bad.rhai:2:1", "^"]);
+    assert!(ran.summary.is_none(), "nothing ran: {ran:#?}");
+}
+
+#[test]
+fn a_script_that_throws_outside_iterations_fails_its_run() {
+    let throwing = |name: &str| {
+        let other = if name == "setup" { "teardown" } else { "setup" };
+        script(&format!(
+            "fn {name}(ctx) {{ throw \"thrown in {name}\" }}\n\
+             fn {other}(ctx) {{ print(\"{other} ran\") }}\nfn iteration(ctx) {{}}"
+        ))
+    };
+    let setup = throwing("setup");
+    assert_says(&setup, 107, &["setup: thrown in setup", "bad.rhai:2:17"]);
+    assert!(!setup.stderr.contains("teardown ran"), "{setup:#?}");
+    assert_eq!(completed(&setup), 0);
+    let init = throwing("init");
+    assert_says(&init, 107, &["init of VU 1: thrown in init", "bad.rhai:2:16", "setup ran"]);
+    assert_eq!(completed(&init), 0);
+    let teardown = throwing("teardown");
+    assert_says(&teardown, 107, &["teardown: thrown in teardown", "bad.rhai:2:20", "setup ran"]);
+    assert_eq!(completed(&teardown), 3);
+}
+
+#[test]
+fn a_script_that_throws_in_an_iteration_is_judged() {
+    let ran = script("fn iteration(ctx) { throw \"in iteration\" }");
+    assert_says(&ran, 99, &["3 × threw", "in iteration", "bad.rhai:2:21", "iteration_errors"]);
+    assert_eq!(ran.metric("iteration_errors", &[])["rate"], 1.0);
+    assert_eq!(completed(&ran), 3);
+}
+
+#[test]
+fn a_script_may_end_its_run_or_fail_it() {
+    let ran = script("fn iteration(ctx) { run::abort(\"enough\") }");
+    assert_says(&ran, 108, &["enough"]);
+    let ran = script("fn iteration(ctx) { run::mark_failed(\"not good\") }");
+    assert_says(&ran, 110, &["not good"]);
+    assert_eq!(completed(&ran), 3);
+}
+
+/// Runs the hostile guest, which ends badly in `place`.
+fn component(place: &str) -> Ran {
+    let path = guest("hostile-guest").display().to_string();
+    let fails = format!("fail_in={place}");
+    let arguments = [path.as_str(), "-p", &fails, "--vus", "1", "--iterations", "3"];
+    in_time(|| Workplace::new(WAVETANK).run_workload(&arguments))
+}
+
+#[test]
+fn a_component_that_fails_or_traps_outside_iterations_fails_its_run() {
+    for (place, who, ran_through) in
+        [("setup", "setup", 0), ("init", "init of VU 1", 0), ("teardown", "teardown", 3)]
+    {
+        let fails = component(place);
+        assert_says(&fails, 107, &[&format!("{who}: failed in {place}")]);
+        assert_eq!(completed(&fails), ran_through, "{fails:#?}");
+        let traps = component(&format!("{place}-panic"));
+        let place_of_it = "tests/guests/hostile/src/lib.rs:";
+        let says = format!("{who}: it panicked: boom in {place}");
+        assert_says(&traps, 107, &[&says, place_of_it]);
+        assert_eq!(completed(&traps), ran_through, "{traps:#?}");
+    }
+}
+
+#[test]
+fn a_component_that_fails_or_traps_in_an_iteration_is_judged() {
+    let fails = component("iterate");
+    assert_says(&fails, 99, &["3 × threw", "failed in iterate", "iteration_errors"]);
+    assert_eq!((completed(&fails), &fails.metric("guest_traps", &[])["count"]), (3, &Value::Null));
+    // Each trap costs the instance; the VU goes on with a fresh one.
+    let traps = component("iterate-panic");
+    assert_says(&traps, 99, &["3 × trapped", "boom in iterate", "iteration_errors"]);
+    assert_eq!(completed(&traps), 3);
+    assert_eq!(traps.metric("guest_traps", &[])["count"], 3.0);
+}
+
+/// Runs the hostile guest with the bytes changed that say how `describe` ends.
+fn described(how: &str) -> Ran {
+    let mut bytes = std::fs::read(guest("hostile-guest")).unwrap();
+    let told = b"describe: fine";
+    let at = bytes.windows(told.len()).position(|window| window == told).expect("the guest's word");
+    bytes[at + told.len() - how.len()..at + told.len()].copy_from_slice(how.as_bytes());
+    let workplace = Workplace::new(WAVETANK);
+    let file = workplace.file("guest.wasm", bytes);
+    in_time(|| workplace.run_workload(&[&file]))
+}
+
+#[test]
+fn a_component_that_cannot_describe_itself_does_not_load() {
+    let could_not = "the component could not describe itself";
+    let trap = described("trap");
+    assert_says(&trap, 104, &["guest.wasm", could_not, "it panicked: boom in describe", "lib.rs:"]);
+    let endless = described("loop");
+    assert_says(&endless, 104, &["guest.wasm", could_not, "cut off after 2s of CPU time"]);
+    let asking = described("rand");
+    let withheld = "`random.integer` is not at hand in `describe`";
+    assert_says(&asking, 104, &["guest.wasm", could_not, withheld]);
+    let wrong = described("text");
+    assert_says(&wrong, 104, &["guest.wasm", "`options` of the description"]);
+    for ran in [trap, endless, asking, wrong] {
+        assert!(ran.summary.is_none(), "nothing ran: {ran:#?}");
+    }
+}

@@ -77,6 +77,58 @@ fn a_script_may_end_its_run_or_fail_it() {
     assert_eq!(completed(&ran), 3);
 }
 
+/// A script that answers itself: during `setup`, in the `init` of its VUs, and in iterations.
+const ANSWERING: &str = r#"
+export const options = #{
+    scenarios: #{ one: #{ executor: "per-vu-iterations", vus: 4, iterations: 25 } },
+    services: #{ "who": "who" },
+    ops: ["during_setup"],
+};
+fn setup(ctx) {
+    db::execute("CREATE TABLE inits (number INTEGER PRIMARY KEY)");
+    let early = bus::request("who", "", #{ op: "during_setup" });
+    if !early.ok || early.json.init != () { throw `setup was answered ${early}`; }
+    #{ town: "Bree" }
+}
+fn init(ctx) {
+    this.init = ctx.data.town;
+    let kept = db::execute("INSERT INTO inits VALUES (?)", [ctx.vu]);
+    if !kept.ok { throw `${kept.message}`; }
+}
+fn who(message) { #{ init: this.init } }
+fn iteration(ctx) {
+    let reply = bus::request("who", "");
+    check("init has run", reply.ok && reply.json.init == "Bree");
+}
+fn teardown(ctx) { print(`${db::query("SELECT count(*) AS n FROM inits").rows[0].n} inits`); }
+"#;
+
+#[test]
+fn init_runs_for_the_workers_of_a_scripts_services() {
+    let workplace = Workplace::new(WAVETANK);
+    let file = workplace.file("answering.rhai", ANSWERING);
+    let ran = in_time(|| workplace.run_workload(&[&file]));
+    // 4 VUs and 64 workers, each with a number of its own.
+    assert_says(&ran, 0, &["68 inits"]);
+    let checks = ran.metric("checks", &[]);
+    assert_eq!((&checks["passes"], &checks["total"]), (&100.into(), &100.into()), "{ran:#?}");
+}
+
+#[test]
+fn init_that_fails_for_a_worker_only_fails_the_run() {
+    let picky =
+        ANSWERING.replace("this.init =", "if ctx.vu > 4 { throw \"not for workers\" } this.init =");
+    let workplace = Workplace::new(WAVETANK);
+    let file = workplace.file("answering.rhai", picky);
+    let ran = in_time(|| workplace.run_workload(&[&file]));
+    assert_says(
+        &ran,
+        107,
+        &["init of the services' workers: not for workers", "answering.rhai:14"],
+    );
+    assert_eq!(completed(&ran), 0);
+}
+
 /// Runs the hostile guest, which ends badly in `place`.
 fn component(place: &str) -> Ran {
     let path = guest("hostile-guest").display().to_string();

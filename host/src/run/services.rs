@@ -45,7 +45,8 @@ pub(super) struct Offer {
     /// Messages that are handled at the same time.
     pub(super) workers: usize,
     /// All workers are made, and their `init` (`start`) has run, before the first message is taken.
-    /// Not inside a run: its services answer while `setup` makes what `init` may need.
+    /// Not inside a run: its services answer while `setup` makes what `init` needs, and are prepared
+    /// after it.
     pub(super) prepared: bool,
 }
 
@@ -60,6 +61,8 @@ pub(super) struct Services {
 struct Worker {
     primitives: Primitives,
     user: Box<dyn VirtualUser>,
+    /// Its `init` has run; not while `setup` does.
+    initialised: bool,
 }
 
 /// What the handlers of all subjects share.
@@ -70,6 +73,10 @@ struct Pool {
     room: Arc<Semaphore>,
     /// Workers made so far.
     hired: Cell<u32>,
+    /// Whether a worker's `init` may run: what `setup` returned is known.
+    initialises: Cell<bool>,
+    /// Workers whose `init` has run.
+    ready: Cell<usize>,
     /// Messages that were taken and are not finished.
     busy: Rc<Cell<usize>>,
     stop: watch::Sender<bool>,
@@ -84,11 +91,11 @@ impl Drop for Busy {
     }
 }
 
-/// Subscribes the services of a run to all subjects; live when this returns. They end with the set.
-pub(super) async fn start(ground: &Rc<Ground>) -> Result<JoinSet<()>, (Cause, String)> {
+/// Subscribes the services of a run to all subjects; live when this returns.
+pub(super) async fn start(ground: &Rc<Ground>) -> Result<Services, (Cause, String)> {
     let offer =
         Offer { target: "service".to_owned(), queue: None, workers: WORKERS, prepared: false };
-    Ok(offered(ground, offer).await?.tasks)
+    offered(ground, offer).await
 }
 
 /// Subscribes to all subjects of the plan; live when this returns.
@@ -102,12 +109,14 @@ pub(super) async fn offered(
         idle: RefCell::default(),
         room: Arc::new(Semaphore::new(workers)),
         hired: Cell::new(0),
+        initialises: Cell::new(false),
+        ready: Cell::new(0),
         busy: Rc::default(),
         stop: watch::channel(false).0,
-        offer,
+        offer: Offer { workers, ..offer },
     });
     if pool.offer.prepared {
-        pool.prepare(workers).await?;
+        pool.prepare().await.map_err(|(cause, text)| (cause, format!("start{text}")))?;
     }
     let mut tasks = JoinSet::new();
     for (subject, handler) in &ground.plan.services {
@@ -124,6 +133,17 @@ pub(super) async fn offered(
 }
 
 impl Services {
+    /// Makes all workers and runs their `init`, once `setup` has returned. Those that answered `setup`
+    /// go: they know nothing of what it returned.
+    pub(super) fn prepare(&self) -> impl Future<Output = Result<(), (Cause, String)>> + use<> {
+        let pool = Rc::clone(&self.pool);
+        async move {
+            let prepared = pool.prepare().await;
+            prepared
+                .map_err(|(cause, text)| (cause, format!("init of the services' workers{text}")))
+        }
+    }
+
     /// Whether no message is being handled or waits for a worker.
     pub(super) fn is_idle(&self) -> impl Fn() -> bool + use<> {
         let busy = Rc::clone(&self.pool.busy);
@@ -278,32 +298,38 @@ impl Pool {
     async fn hire(&self) -> Result<Worker, GuestError> {
         let limit =
             |message: String| GuestError { kind: GuestErrorKind::Limit, message, place: None };
+        // VUs and workers have no number in common: `init` may use it as a key.
         let number = self.hired.get() + 1;
         self.hired.set(number);
+        let number = number + if self.offer.prepared { 0 } else { self.ground.plan.limits.vus };
         let primitives = self.ground.primitives(number, ConnectionSharing::Shard).await;
         let primitives = primitives.map_err(|error| limit(error.to_string()))?;
         let user = self.ground.virtual_user(&primitives)?;
-        let mut worker = Worker { primitives, user };
-        if self.offer.prepared {
+        let mut worker = Worker { primitives, user, initialised: self.initialises.get() };
+        if worker.initialised {
             let ground = &self.ground;
             let tags = TagSet { phase: Phase::Setup, ..self.tags("init") };
             let random = Random::new(ground.plan.seed, "init", u64::from(number));
             worker.primitives.scope.begin(tags, ground.clock.now(), random);
             worker.user.init().await?;
             self.give_back(&worker).await;
+            self.ready.set(self.ready.get() + 1);
         }
         Ok(worker)
     }
 
     /// Makes all workers, one after the other: what the first makes in the database, the others find.
-    async fn prepare(&self, workers: usize) -> Result<(), (Cause, String)> {
+    /// An error says what comes behind the name of what failed.
+    async fn prepare(&self) -> Result<(), (Cause, String)> {
         let limit = self.ground.plan.setup_timeout;
+        self.initialises.set(true);
+        self.idle.take();
         let preparing = async {
-            let mut ready = Vec::new();
-            for _ in 0..workers {
-                ready.push(self.hire().await?);
+            // A message that comes meanwhile may have made some.
+            while self.ready.get() < self.offer.workers {
+                let worker = self.hire().await?;
+                self.idle.borrow_mut().push(worker);
             }
-            self.idle.borrow_mut().append(&mut ready);
             Ok(())
         };
         match tokio::time::timeout(limit, preparing).await {
@@ -311,11 +337,11 @@ impl Pool {
             Ok(Err(error)) => {
                 let GuestError { message, place, .. } = error;
                 let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
-                Err((Cause::WorkloadError, format!("start: {message}{place}")))
+                Err((Cause::WorkloadError, format!(": {message}{place}")))
             }
             Err(_) => Err((
                 Cause::SetupTimeout,
-                format!("start of all instances took longer than setup_timeout ({limit:?})"),
+                format!(": all of them took longer than setup_timeout ({limit:?})"),
             )),
         }
     }
@@ -323,7 +349,9 @@ impl Pool {
     /// Ends what a worker left open, and lets the next message have it.
     async fn release(&self, worker: Worker) {
         self.give_back(&worker).await;
-        self.idle.borrow_mut().push(worker);
+        if worker.initialised == self.initialises.get() {
+            self.idle.borrow_mut().push(worker);
+        }
     }
 
     async fn give_back(&self, worker: &Worker) {

@@ -14,7 +14,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Shared, health, log::ShardLog, services};
+use super::{
+    Shared, health,
+    log::ShardLog,
+    services::{self, Services},
+};
 use crate::{
     clock::Instant,
     executor::{Counts, Crew, ErrorTally, Ground, Lane, Notice},
@@ -130,6 +134,8 @@ struct Shard {
     /// By scenario; `None` where the scenario does not use this shard.
     lanes: Vec<Option<Rc<Lane>>>,
     crews: Vec<Option<Crew>>,
+    /// On the thread that has no VUs.
+    services: Option<Services>,
     /// Each ends with what is to be reported.
     tasks: JoinSet<Report>,
     stop: watch::Sender<bool>,
@@ -145,14 +151,17 @@ async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Ca
         ground,
         lanes: vec![None; scenarios],
         crews: (0..scenarios).map(|_| None).collect(),
+        services: None,
         tasks: JoinSet::new(),
         stop,
         shared,
     };
     let clock = state.shared.clock;
     let serves = index == state.shared.shards;
-    let mut background =
-        if serves { services::start(&state.ground).await? } else { JoinSet::new() };
+    if serves {
+        state.services = Some(services::start(&state.ground).await?);
+    }
+    let mut background = JoinSet::new();
     if !clock.is_virtual() && !serves {
         background.spawn_local(health::heartbeat(Rc::clone(&state.ground)));
     }
@@ -194,6 +203,7 @@ async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Ca
         }
     }
     background.abort_all();
+    drop(state.services.take());
     let interval = state.interval();
     let errors = state.ground.errors.take();
     let _ = reports.send((index, Report::Finished { interval, errors }));
@@ -238,8 +248,14 @@ impl Shard {
             self.lanes[index] = Some(lane);
             self.crews[index] = Some(crew);
         }
+        let services = self.services.as_ref().map(Services::prepare);
         self.tasks.spawn_local(async move {
             futures_util::future::join_all(ready).await;
+            if let Some(preparing) = services
+                && let Err((cause, text)) = preparing.await
+            {
+                return Report::Notice(Notice::Failed(cause, text));
+            }
             Report::Prepared
         });
     }

@@ -41,7 +41,7 @@ fn setup(ctx) {
     #{ names: ["Ada", "Grace", "Edsger"] }
 }
 
-// Once per virtual user. `this` is that user's own state.
+// Once per virtual user, and per worker of `services`. `this` is its own state.
 fn init(ctx) {
     this.sent = 0;
 }

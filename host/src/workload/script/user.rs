@@ -195,6 +195,9 @@ impl User {
                 place: None,
             });
         };
+        if self.is_initialised && self.is_lost() {
+            self.lifecycle("init", nothing).await?;
+        }
         let argument = Dynamic::from(Received::message(message));
         self.call(entry, argument, HANDLER, |value, limit| {
             if value.is_unit() { Ok(None) } else { convert::payload(value, limit).map(Some) }

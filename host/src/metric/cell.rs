@@ -186,9 +186,17 @@ impl<W: Width> Trend<W> {
 
     /// Standard deviation of the known values (of the population).
     pub fn stddev(&self) -> Option<f64> {
-        let n = self.values.len() as f64;
-        self.mean().map(|mean| mean.mul_add(-mean, self.sum_squares / n).max(0.0).sqrt())
+        let n = self.values.len();
+        (n > 0).then(|| stddev(n, self.sum, self.sum_squares))
     }
+}
+
+/// Standard deviation (of the population) of `n` samples, at least one, from their sum and the sum of
+/// their squares.
+pub fn stddev(n: u64, sum: f64, sum_squares: f64) -> f64 {
+    let n = n as f64;
+    let mean = sum / n;
+    mean.mul_add(-mean, sum_squares / n).max(0.0).sqrt()
 }
 
 /// Counts a value, growing the histogram to it. (`saturating_record` never grows one: it would clamp
@@ -291,6 +299,9 @@ mod tests {
         assert_eq!((total.values.len(), total.censored.len(), total.count()), (2_000, 2, 2_002));
         assert_eq!((total.min, total.max), (1, 2_000));
         assert!((total.mean().unwrap() - 1_000.5).abs() < 1e-9);
+        // Of the numbers from 1 to n: √((n² − 1) / 12).
+        assert!((total.stddev().unwrap() - (3_999_999.0_f64 / 12.0).sqrt()).abs() < 1e-6);
+        assert_eq!(Trend::<u64>::default().stddev(), None);
         assert_eq!(total.values.value_at_quantile(0.5), 1_000);
     }
 }

@@ -15,7 +15,7 @@ mod tag;
 mod wire;
 
 pub use builtin::Builtin;
-pub use cell::{Cell, Gauge, Rate, Trend};
+pub use cell::{Cell, Gauge, Rate, Trend, stddev};
 pub use recorder::{Recorder, RecorderConfig, Windowed};
 pub use registry::{Kind, Metric, MetricId, Registry, Unit};
 pub use snapshot::{Snapshot, Totals};

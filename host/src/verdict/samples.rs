@@ -10,7 +10,7 @@ use hdrhistogram::Counter as Width;
 
 use super::interval;
 use crate::{
-    metric::{Cell, Gauge, Kind, Rate, Trend},
+    metric::{self, Cell, Gauge, Kind, Rate, Trend},
     plan::threshold::Aggregate,
 };
 
@@ -287,9 +287,7 @@ impl Distribution {
     }
 
     fn stddev(&self) -> f64 {
-        let n = self.known.max(1) as f64;
-        let mean = self.sum / n;
-        mean.mul_add(-mean, self.sum_squares / n).max(0.0).sqrt()
+        metric::stddev(self.known.max(1), self.sum, self.sum_squares)
     }
 }
 

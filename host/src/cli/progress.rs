@@ -24,6 +24,8 @@ const QUEUE: usize = 1_024;
 const LINE: usize = 4_096;
 /// Where no terminal is, a line this often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
+/// Of a shorter time no rate is told: a few iterations in a few milliseconds are chance.
+const SHORTEST_RATE: Duration = Duration::from_millis(500);
 
 /// The screen of a run.
 pub struct Screen {
@@ -80,12 +82,21 @@ fn log_text(line: &LogLine) -> String {
     format!("[{level}] vu {}: {}", line.vu, printable(&line.text, LINE))
 }
 
+/// Iterations per second since the last line; since the start if that is too short a time.
+fn rate(last: (Duration, u64), now: (Duration, u64)) -> f64 {
+    let (from, before) =
+        if now.0.saturating_sub(last.0) < SHORTEST_RATE { (Duration::ZERO, 0) } else { last };
+    let seconds = now.0.saturating_sub(from).as_secs_f64();
+    if seconds > 0.0 { now.1.saturating_sub(before) as f64 / seconds } else { 0.0 }
+}
+
 /// One bar per scenario, or lines.
 struct Bars {
     mode: ProgressMode,
     screen: MultiProgress,
     scenarios: Vec<ProgressBar>,
-    last_line: Option<Duration>,
+    /// When the last line was written, and the iterations that it told.
+    last_line: Option<(Duration, u64)>,
 }
 
 impl Bars {
@@ -112,18 +123,20 @@ impl Bars {
     }
 
     fn plain(&mut self, progress: &Progress) {
-        let due = self.last_line.is_none_or(|last| progress.elapsed >= last + PLAIN_INTERVAL);
+        let last = self.last_line.unwrap_or_default();
+        let due = self.last_line.is_none() || progress.elapsed >= last.0 + PLAIN_INTERVAL;
         let ended = progress.elapsed >= progress.planned;
         if !due && !ended {
             return;
         }
-        self.last_line = Some(progress.elapsed);
+        let now = (progress.elapsed, progress.iterations);
+        self.last_line = Some(now);
         self.line(&format!(
             "{:>5.0}s/{:.0}s  {} iterations  {:.0}/s{}  {} errors",
             progress.elapsed.as_secs_f64(),
             progress.planned.as_secs_f64(),
             progress.iterations,
-            progress.iterations_per_second,
+            rate(last, now),
             progress.p95.map_or_else(String::new, |p95| format!("  p95 {p95:.1?}")),
             progress.errors,
         ));
@@ -165,5 +178,20 @@ impl Bars {
     fn clear(&self) {
         // Nothing depends on the bars being gone.
         let _ = self.screen.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_told_of_a_time_that_is_long_enough_for_one() {
+        let at = |millis, iterations| (Duration::from_millis(millis), iterations);
+        assert_eq!(rate(at(0, 0), at(0, 0)), 0.0);
+        assert_eq!(rate(at(0, 0), at(200, 10)), 50.0);
+        assert_eq!(rate(at(1_000, 100), at(6_000, 1_100)), 200.0);
+        // The run ended 3 ms after a line: not 1000 a second because of the 3 iterations in them.
+        assert_eq!(rate(at(6_997, 697), at(7_000, 700)), 100.0);
     }
 }

@@ -28,8 +28,6 @@ pub struct Progress {
     pub scenarios: Vec<ScenarioProgress>,
     /// Iterations completed in all.
     pub iterations: u64,
-    /// Iterations completed in the last interval, per second.
-    pub iterations_per_second: f64,
     /// Iteration errors in all.
     pub errors: u64,
     /// p95 of the iterations' response time (open) or duration (closed) in the last interval.

@@ -37,7 +37,6 @@ pub(super) struct Ledger {
     cpu_percent_max: f64,
     /// Iterations that ended since the last progress.
     recent: Trend<u64>,
-    recent_from: (Instant, u64),
     merged_intervals: u64,
 }
 
@@ -67,7 +66,6 @@ impl Ledger {
             first_sample: now,
             cpu_percent_max: 0.0,
             recent: Trend::default(),
-            recent_from: (now, 0),
             merged_intervals: 0,
         }
     }
@@ -81,7 +79,6 @@ impl Ledger {
 
     pub(super) fn begin(&mut self, now: Instant, shared: &Shared) {
         self.begun = Some(now);
-        self.recent_from.0 = now;
         // What setup used is not the load's.
         let mut usage = Usage::now();
         usage.cpu_s -= shared.service_cpu_ns.load(Ordering::Relaxed) as f64 / 1e9;
@@ -166,8 +163,6 @@ impl Ledger {
         let begun = self.begun.unwrap_or(now);
         let total = self.total();
         let recent = std::mem::take(&mut self.recent);
-        let (from, before) = std::mem::replace(&mut self.recent_from, (now, total.completed));
-        let seconds = now.since(from).as_secs_f64();
         let scenarios = shared.plan.scenarios.iter().enumerate().map(|(index, scenario)| {
             let counts = self.of_scenario(index);
             let window = self.scenarios[index];
@@ -196,11 +191,6 @@ impl Ledger {
             planned: planned_duration(&shared.plan),
             scenarios: scenarios.collect(),
             iterations: total.completed,
-            iterations_per_second: if seconds > 0.0 {
-                (total.completed - before) as f64 / seconds
-            } else {
-                0.0
-            },
             errors: total.errors,
             p95: (!recent.values.is_empty())
                 .then(|| Duration::from_nanos(recent.values.value_at_quantile(0.95))),

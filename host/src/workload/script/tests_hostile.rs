@@ -381,16 +381,3 @@ fn definitions_are_typed() {
         assert!(text.contains(line), "{line} is not in {text}");
     }
 }
-
-#[test]
-#[ignore = "takes hundreds of megabytes"]
-fn closures_nested_for_a_second_are_dropped_in_one_piece() {
-    let bench = Bench::new("fn iteration(ctx) { let a = []; loop { let b = a; a = || b; } }");
-    on_shard(async {
-        let (mut user, scope) = bench.user(Json::Null).await;
-        let mut long = iteration("iteration", 0);
-        long.cpu_timeout = Duration::from_secs(1);
-        let error = run(&mut user, &scope, &long).await.unwrap_err();
-        assert_eq!(error.kind, GuestErrorKind::CpuTimeout);
-    });
-}

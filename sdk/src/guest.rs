@@ -11,6 +11,7 @@ pub struct Description {
     name: String,
     version: String,
     options: Json,
+    functions: Option<Vec<String>>,
     parameters: Vec<types::Parameter>,
 }
 
@@ -21,6 +22,7 @@ impl Description {
             name: name.to_owned(),
             version: version.to_owned(),
             options: Json::Object(serde_json::Map::new()),
+            functions: None,
             parameters: Vec::new(),
         }
     }
@@ -29,6 +31,14 @@ impl Description {
     #[must_use]
     pub fn options(mut self, options: Json) -> Self {
         self.options = options;
+        self
+    }
+
+    /// The names that `exec` and `services` in the options may have. A workload that lists them is told
+    /// of a misspelt one before it runs.
+    #[must_use]
+    pub fn functions(mut self, names: &[&str]) -> Self {
+        self.functions = Some(names.iter().map(|name| (*name).to_owned()).collect());
         self
     }
 
@@ -44,7 +54,10 @@ impl Description {
     }
 
     #[doc(hidden)]
-    pub fn into_wit(self) -> types::Description {
+    pub fn into_wit(mut self) -> types::Description {
+        if let (Some(names), Json::Object(options)) = (self.functions, &mut self.options) {
+            options.insert("functions".to_owned(), names.into());
+        }
         types::Description {
             name: self.name,
             version: self.version,

@@ -164,7 +164,7 @@ fn a_component_lives_through_its_lifecycle() {
         let shard = Shard::of(&guest("hostile-guest"), input).await;
         let told = shard.program.describe();
         assert_eq!((told.name.as_str(), told.version.as_str()), ("hostile", "0.1.0"));
-        assert_eq!(told.functions, ["fine", "iteration"]);
+        assert_eq!(told.functions, ["fine", "sleep"]);
         assert_eq!(told.parameters[0].default, "hello");
         assert_eq!(told.parameters[0].value, "ahoy");
         assert_eq!(told.digest.len(), 64);

@@ -165,20 +165,23 @@ fn a_component_that_fails_or_traps_in_an_iteration_is_judged() {
     assert_eq!(traps.metric("guest_traps", &[])["count"], 3.0);
 }
 
-/// Runs the hostile guest with the bytes changed that say how `describe` ends.
-fn described(how: &str) -> Ran {
+/// The hostile guest with the bytes changed that say how `describe` ends.
+pub fn described(how: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(guest("hostile-guest")).unwrap();
     let told = b"describe: fine";
     let at = bytes.windows(told.len()).position(|window| window == told).expect("the guest's word");
     bytes[at + told.len() - how.len()..at + told.len()].copy_from_slice(how.as_bytes());
-    let workplace = Workplace::new(WAVETANK);
-    let file = workplace.file("guest.wasm", bytes);
-    in_time(|| workplace.run_workload(&[&file]))
+    bytes
 }
 
 #[test]
 fn a_component_that_cannot_describe_itself_does_not_load() {
     let could_not = "the component could not describe itself";
+    let described = |how: &str| {
+        let workplace = Workplace::new(WAVETANK);
+        let file = workplace.file("guest.wasm", described(how));
+        in_time(|| workplace.run_workload(&[&file]))
+    };
     let trap = described("trap");
     assert_says(&trap, 104, &["guest.wasm", could_not, "it panicked: boom in describe", "lib.rs:"]);
     let endless = described("loop");

@@ -14,7 +14,6 @@ use crate::{
     diagnostic::{Diagnostic, line_and_column},
     report::printable::printable,
     verdict::Cause,
-    workload::Program,
 };
 
 /// Characters of one name or message.
@@ -36,10 +35,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
 
 fn findings(args: &CheckArgs) -> Result<Vec<Diagnostic>, Failed> {
     let program = load::program(&args.workload, &load::Reach::default())?;
-    let mut findings = match &program {
-        Program::Script(script) => script.findings().to_vec(),
-        Program::Component(_) => Vec::new(),
-    };
+    let mut findings = program.findings().to_vec();
     if let Err(failed) = load::plan(&program, &args.workload, &args.scenario, None) {
         findings.push(failed.diagnostic);
     }

@@ -142,7 +142,8 @@ impl Plan {
         let mut registry = Registry::default();
         let metrics = section.get("metrics").map(|item| declare::metrics(&item, &mut registry));
         let ops = section.get("ops").map(|item| declare::ops(&item)).transpose()?;
-        let services = section.get("services").map(|item| declare::services(&item)).transpose()?;
+        let services =
+            section.get("services").map(|item| services(&item, &functions)).transpose()?;
         let declared: Vec<_> = declared.into_iter().map(|draft| draft.scenario).collect();
         let mut plan = Self {
             name,
@@ -375,6 +376,15 @@ fn check_scenarios(
         }
     }
     Ok(())
+}
+
+/// The services, whose handlers must be functions of the workload.
+fn services(item: &Item<'_>, functions: &[String]) -> Result<BTreeMap<String, String>, Diagnostic> {
+    let services = declare::services(item)?;
+    for (subject, item) in item.entries()? {
+        check_exec(&services[subject], functions).map_err(|error| at(item, error))?;
+    }
+    Ok(services)
 }
 
 fn at(item: Item<'_>, error: Diagnostic) -> Diagnostic {

@@ -232,11 +232,11 @@ impl Program {
         }
     }
 
-    /// What is wrong with it, found without running it; for `check`, and before a run.
+    /// What is wrong with it, found without running it; for `check`.
     pub fn findings(&self) -> &[Diagnostic] {
         match self {
             Self::Script(program) => program.findings(),
-            Self::Component(_) => &[],
+            Self::Component(program) => program.findings(),
         }
     }
 

@@ -52,6 +52,13 @@ fn a_service_needs_nothing_to_run_and_something_to_offer() {
     });
     let service = PlanInput { functions: vec!["echo".to_owned()], ..input(options) };
     assert!(Plan::build(service.clone()).is_err(), "it has no iteration function");
+    let misspelt = PlanInput { functions: vec!["ehco".to_owned()], ..service.clone() };
+    let error = Plan::service(misspelt).unwrap_err();
+    assert!(
+        error.message.contains("services.a.echo") && error.message.contains("`echo`"),
+        "{error}"
+    );
+    assert!(error.help.as_ref().is_some_and(|help| help.contains("`ehco`")), "{error:?}");
     let plan = Plan::service(service).unwrap();
     assert_eq!(plan.services, BTreeMap::from([("a.echo".to_owned(), "echo".to_owned())]));
     assert!(plan.scenarios.is_empty() && plan.thresholds.is_empty());

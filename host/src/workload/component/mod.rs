@@ -15,6 +15,7 @@
 mod anatomy;
 mod bindings;
 mod cache;
+mod checker;
 mod contract;
 mod engine;
 mod fault;
@@ -67,6 +68,7 @@ const WASI_HANDLES: usize = 64;
 /// A loaded component; shared by all shards.
 pub struct Program {
     description: Description,
+    findings: Vec<Diagnostic>,
     contract: Contract,
     pre: Pre,
     ticking: Ticking,
@@ -127,7 +129,9 @@ impl Program {
             .map_err(|error| LoadError::Invalid(placed(error)))?;
         let (description, parameters) =
             understood(told, digest, input).map_err(|error| LoadError::Invalid(placed(error)))?;
+        let findings = checker::findings(&contract, &description.options);
         Ok(Self {
+            findings: findings.into_iter().map(placed).collect(),
             description,
             contract,
             pre,
@@ -149,6 +153,12 @@ impl Program {
     /// What it says of itself.
     pub fn describe(&self) -> &Description {
         &self.description
+    }
+
+    /// What is wrong with it, found without running it: thresholds and declarations that what it
+    /// imports cannot fill.
+    pub fn findings(&self) -> &[Diagnostic] {
+        &self.findings
     }
 
     /// Its world, version and imports: for `inspect`.
@@ -392,7 +402,7 @@ fn understood(
         ))
         .help("describe the workload in less, or raise `--limit source_bytes=N`"));
     }
-    let options = match serde_json::from_str(&told.options) {
+    let mut options = match serde_json::from_str(&told.options) {
         Ok(Json::Object(options)) => options,
         Ok(other) => {
             return Err(Diagnostic::new(format!("`options` of the description is {other}"))
@@ -410,7 +420,13 @@ fn understood(
         .iter()
         .map(|parameter| (parameter.name.clone(), parameter.value.clone()))
         .collect();
-    let functions = functions(&options);
+    let functions = match options.remove("functions") {
+        Some(listed) => serde_json::from_value(listed).map_err(|error| {
+            Diagnostic::new(format!("`functions` of the description: {error}"))
+                .help("list the names that `exec` and `services` may have: [\"first\", \"second\"]")
+        })?,
+        None => functions(&options),
+    };
     let description = Description {
         name: told.name,
         version: told.version,
@@ -423,12 +439,15 @@ fn understood(
     Ok((description, Json::Object(given).to_string()))
 }
 
-/// A component answers to any function name; those that its own options use are the ones it means.
+/// A component that does not list its functions answers to any name; those that its own options use are
+/// the ones it means.
 fn functions(options: &serde_json::Map<String, Json>) -> Vec<String> {
     let scenarios = options.get("scenarios").and_then(Json::as_object);
     let named = scenarios.into_iter().flat_map(|scenarios| scenarios.values());
+    let handlers = options.get("services").and_then(Json::as_object).into_iter();
     let mut functions: Vec<_> = named
         .filter_map(|scenario| scenario.get("exec").and_then(Json::as_str))
+        .chain(handlers.flat_map(|handlers| handlers.values()).filter_map(Json::as_str))
         .chain(options.get("exec").and_then(Json::as_str))
         .chain(["iteration"])
         .map(str::to_owned)

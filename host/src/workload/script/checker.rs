@@ -1,16 +1,20 @@
 //! What can be found in a script without running it: functions that nobody has, calls with the wrong
-//! number of arguments, operations and metrics that the options do not declare.
+//! number of arguments, operations and metrics that the options do not declare. In the script and in
+//! the files that it imports.
 //!
 //! Rhai finds an unknown function only when it is called, which may be an hour into a run. The
 //! checker walks the syntax tree against what is registered with the engine and what the script
 //! defines. It reports only what cannot be right: a method may be a closure in a map, so a method's
-//! name is doubted only if nothing in the script could have put it there.
+//! name is doubted only if nothing in any of the files could have put it there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
-use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+use rhai::{AST, ASTNode, Engine, Expr, FnAccess, FnCallExpr, Position, Stmt};
 
-use super::fault::place;
+use super::{fault::place, resolver::inside};
 use crate::{
     diagnostic::{Diagnostic, nearest},
     plan::Options,
@@ -35,17 +39,50 @@ const MOST: usize = 50;
 
 type Arities = BTreeMap<String, BTreeSet<usize>>;
 
-/// What is wrong with a script, in the order of its lines.
+/// A file that was parsed.
+pub struct File<'a> {
+    /// Canonical; of the script itself it is not asked for.
+    pub path: PathBuf,
+    /// As it is shown.
+    pub origin: String,
+    pub text: &'a str,
+    pub ast: AST,
+}
+
+/// What is wrong with a script and the files that it imports: the script first, each in the order of
+/// its lines.
 pub fn findings(
-    ast: &AST,
+    script: &File<'_>,
+    imported: &[File<'_>],
+    root: &Path,
     engine: &Engine,
     options: &Options,
-    origin: &str,
-    text: &str,
 ) -> Vec<Diagnostic> {
     let mut known = Known::new(engine, options);
-    known.add_script(ast);
+    let files = || std::iter::once(script).chain(imported);
+    files().for_each(|file| known.add_names(&file.ast));
     let mut found = Vec::new();
+    for file in files() {
+        // What the script defines is at hand in the files that it imports, once it runs.
+        known.own = functions(&script.ast, false);
+        for (name, arities) in functions(&file.ast, false) {
+            known.own.entry(name).or_default().extend(arities);
+        }
+        known.imports = imports(&file.ast, imported, root);
+        let doubts = doubts(&known, &file.ast, MOST.saturating_sub(found.len()));
+        found.extend(
+            doubts.into_iter().map(|(position, it)| place(it, &file.origin, file.text, position)),
+        );
+    }
+    found
+}
+
+/// What is doubted in a file, at most so much.
+fn doubts(known: &Known, ast: &AST, most: usize) -> Vec<(Position, Diagnostic)> {
+    let mut found = Vec::new();
+    if most == 0 {
+        return found;
+    }
     ast.walk(&mut |path: &[ASTNode]| {
         let call = match path.last() {
             Some(
@@ -60,13 +97,43 @@ pub fn findings(
                 found.push((position, diagnostic));
             }
         }
-        found.len() < MOST
+        found.len() < most
     });
     found.sort_by_key(|(position, _)| at(*position));
     found
-        .into_iter()
-        .map(|(position, diagnostic)| place(diagnostic, origin, text, position))
-        .collect()
+}
+
+/// The functions of a file; only those that others may call, if asked.
+fn functions(ast: &AST, public: bool) -> Arities {
+    let mut functions = Arities::new();
+    for function in ast.iter_functions() {
+        if !public || function.access == FnAccess::Public {
+            functions.entry(function.name.to_owned()).or_default().insert(function.params.len());
+        }
+    }
+    functions
+}
+
+/// The names under which a file imports others, with the functions behind them; `None` where the path
+/// is computed.
+fn imports(ast: &AST, imported: &[File<'_>], root: &Path) -> BTreeMap<String, Option<Arities>> {
+    let mut names = BTreeMap::from([("global".to_owned(), None)]);
+    ast.walk(&mut |path: &[ASTNode]| {
+        if let Some(ASTNode::Stmt(Stmt::Import(import, _))) = path.last() {
+            let file = match &import.0 {
+                Expr::StringConstant(path, _) => inside(root, path, Some("rhai")).ok(),
+                _ => None,
+            };
+            let file = file.and_then(|path| imported.iter().find(|file| file.path == path));
+            let functions = file.map(|file| functions(&file.ast, true));
+            let name = import.1.name.to_string();
+            // One name for two files: which one is meant where is not known.
+            let clear = names.get(&name).is_none_or(|known| *known == functions);
+            names.insert(name, functions.filter(|_| clear));
+        }
+        true
+    });
+    names
 }
 
 fn at(position: Position) -> (usize, usize) {
@@ -76,10 +143,12 @@ fn at(position: Position) -> (usize, usize) {
 struct Known {
     /// Functions by module; the empty name is the global one.
     modules: BTreeMap<String, Arities>,
-    /// Functions of the script.
+    /// Functions that the file in question may call by their names.
     own: Arities,
-    /// Names under which something is imported.
-    imports: BTreeSet<String>,
+    /// Names under which it imports something.
+    imports: BTreeMap<String, Option<Arities>>,
+    /// Functions of all files, which may be called as methods.
+    methods: BTreeSet<String>,
     /// Names that may hold a closure: variables, parameters, keys of maps, properties.
     values: BTreeSet<String>,
     ops: BTreeSet<String>,
@@ -110,23 +179,21 @@ impl Known {
         Self {
             modules,
             own: Arities::new(),
-            imports: BTreeSet::from(["global".to_owned()]),
+            imports: BTreeMap::new(),
+            methods: BTreeSet::new(),
             values: BTreeSet::new(),
             ops: names("ops"),
             metrics: names("metrics"),
         }
     }
 
-    fn add_script(&mut self, ast: &AST) {
+    fn add_names(&mut self, ast: &AST) {
         for function in ast.iter_functions() {
-            self.own.entry(function.name.to_owned()).or_default().insert(function.params.len());
+            self.methods.insert(function.name.to_owned());
             self.values.extend(function.params.iter().map(ToString::to_string));
         }
         ast.walk(&mut |path: &[ASTNode]| {
             match path.last() {
-                Some(ASTNode::Stmt(Stmt::Import(import, _))) => {
-                    self.imports.insert(import.1.name.to_string());
-                }
                 Some(ASTNode::Stmt(Stmt::Var(declared, ..))) => {
                     self.values.insert(declared.0.name.to_string());
                 }
@@ -178,10 +245,15 @@ impl Known {
     fn qualified(&self, call: &FnCallExpr) -> Option<Diagnostic> {
         let path = call.namespace.to_string();
         let module = path.trim_end_matches("::");
-        if module.contains("::") || self.imports.contains(module) {
+        if module.contains("::") {
             return None;
         }
-        let Some(functions) = self.modules.get(module) else {
+        let functions = match self.imports.get(module) {
+            Some(imported) if !self.values.contains(call.name.as_str()) => Some(imported.as_ref()?),
+            Some(_) => return None,
+            None => self.modules.get(module),
+        };
+        let Some(functions) = functions else {
             let names = self.modules.keys().map(String::as_str).filter(|name| !name.is_empty());
             return Some(unknown(&format!("module `{module}`"), module, names));
         };
@@ -198,7 +270,7 @@ impl Known {
 
     fn method(&self, call: &FnCallExpr) -> Option<Diagnostic> {
         let name = call.name.as_str();
-        let is_known = self.own.contains_key(name)
+        let is_known = self.methods.contains(name)
             || self.values.contains(name)
             || self.modules.values().any(|module| module.contains_key(name));
         if is_known {

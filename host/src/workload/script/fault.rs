@@ -168,10 +168,15 @@ pub fn load_diagnostic(
     match source.filter(|source| !source.is_empty() && *source != origin) {
         Some(source) => {
             let imported = std::fs::read_to_string(root.join(source)).unwrap_or_default();
-            place(diagnostic, source, &imported, position)
+            place(diagnostic, &beside(origin, Path::new(source)), &imported, position)
         }
         None => place(diagnostic, origin, text, position),
     }
+}
+
+/// A file of the script's folder as it is reached from where the script was.
+pub fn beside(origin: &str, name: &Path) -> String {
+    Path::new(origin).with_file_name("").join(name).display().to_string()
 }
 
 /// Puts a Rhai position into a diagnostic.

@@ -300,13 +300,22 @@ fn evaluate(text: &Text, optimise: bool, parsed: impl FnOnce()) -> Result<Evalua
 
 fn loaded(text: &Text, evaluated: &Evaluated) -> Result<Loaded, Diagnostic> {
     let description = description(text, evaluated)?;
-    let findings = checker::findings(
-        &evaluated.ast,
-        &evaluated.engine,
-        &description.options,
-        &text.origin,
-        &text.source,
-    );
+    let read = evaluated.resolver.files.borrow();
+    let script = checker::File {
+        path: PathBuf::new(),
+        origin: text.origin.clone(),
+        text: &text.source,
+        ast: evaluated.ast.clone(),
+    };
+    // They were compiled once already, so there is no error to be told.
+    let imported = read.iter().filter_map(|(path, source)| {
+        let ast = evaluated.engine.compile(source).ok()?;
+        let name = path.strip_prefix(&text.root).unwrap_or(path);
+        let origin = fault::beside(&text.origin, name);
+        Some(checker::File { path: path.clone(), origin, text: source, ast })
+    });
+    let (imported, engine): (Vec<_>, _) = (imported.collect(), &evaluated.engine);
+    let findings = checker::findings(&script, &imported, &text.root, engine, &description.options);
     Ok(Loaded { description, findings })
 }
 

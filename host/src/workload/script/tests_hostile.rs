@@ -299,6 +299,56 @@ fn the_checker_finds_what_cannot_work() {
 }
 
 #[test]
+fn the_checker_finds_the_same_in_imported_files() {
+    let bench = Bench::new(
+        "import \"lib/part\" as part;
+         export const options = #{ ops: [\"stats\"] };
+         fn own(a) { a }
+         fn iteration(ctx) {
+            part::ask(1);
+            part::ask(1, 2);
+            part::aks(1);
+            part::hidden();
+         }",
+    );
+    std::fs::create_dir(bench.folder.path().join("lib")).unwrap();
+    let part = "import \"lib/deeper\" as deeper;
+         private fn hidden() {}
+         fn ask(name) {
+            own(1); hidden(); name.later();
+            bus::request(\"a\", name, #{ op: \"stat\" });
+            deeper::answer();
+            databse::query(\"x\");
+         }";
+    std::fs::write(bench.folder.path().join("lib/part.rhai"), part).unwrap();
+    let deeper = "fn answer() { let m = #{ later: || 1 };\n helpr(m); }";
+    std::fs::write(bench.folder.path().join("lib/deeper.rhai"), deeper).unwrap();
+    let program = bench.load().unwrap();
+    let found: Vec<_> = program
+        .findings()
+        .iter()
+        .map(|it| {
+            let place = it.place.as_ref().unwrap();
+            let (line, _) = crate::diagnostic::line_and_column(&place.text, place.range.start);
+            let file = Path::new(&place.origin).strip_prefix(bench.folder.path()).unwrap();
+            (format!("{}:{line}", file.display()), it.message.as_str())
+        })
+        .collect();
+    let found: Vec<_> = found.iter().map(|(place, it)| (place.as_str(), *it)).collect();
+    assert_eq!(
+        found,
+        [
+            ("script.rhai:6", "`part::ask` is called with 2 arguments, but takes 1"),
+            ("script.rhai:7", "there is no function `part::aks`"),
+            ("script.rhai:8", "there is no function `part::hidden`"),
+            ("lib/deeper.rhai:2", "there is no function `helpr`"),
+            ("lib/part.rhai:5", "op `stat` is not declared"),
+            ("lib/part.rhai:7", "there is no module `databse`"),
+        ]
+    );
+}
+
+#[test]
 fn quickstart_and_template_load_without_a_finding() {
     let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/quickstart.rhai");
     let program = Program::load(&quickstart, &LoadInput::default()).unwrap();

@@ -26,7 +26,11 @@ static DESCRIBE: [u8; 14] = *b"describe: fine";
 
 impl Workload for Hostile {
     fn describe() -> Description {
+        let (mut exec, mut thresholds) = ("fine", json!({}));
         match &black_box(&DESCRIBE)[10..] {
+            b"exec" => exec = "fien",
+            b"oops" => thresholds = json!({"bus_request_failed{op:aks}": "rate == 0"}),
+            b"base" => thresholds = json!({"db_query_failed": "rate == 0"}),
             b"trap" => panic!("boom in describe"),
             b"loop" => loop {
                 black_box(0);
@@ -38,8 +42,10 @@ impl Workload for Hostile {
         Description::new("hostile", "0.1.0")
             .options(json!({
                 "ops": ["ask"],
-                "scenarios": {"main": {"executor": "constant-vus", "duration": "1s", "exec": "fine"}},
+                "scenarios": {"main": {"executor": "constant-vus", "duration": "1s", "exec": exec}},
+                "thresholds": thresholds,
             }))
+            .functions(&["fine", "sleep"])
             .parameter("greeting", "hello", "what the log is told")
             .parameter("fail_in", "", "lifecycle function that fails, or panics with -panic")
     }

@@ -4,6 +4,7 @@
 mod bus;
 mod check;
 mod component;
+mod contract;
 mod database;
 mod input;
 mod lifecycle;

@@ -456,7 +456,7 @@ async fn losses_duplicates_and_reorderings_are_what_was_done_to_the_messages() {
     }
     let report = source.delivery_report().await;
     let mut recorder = Vu::on(&source).await;
-    report.record(&recorder.recorder, Instant::ZERO);
+    report.record(&recorder.recorder);
     assert_eq!(one.sum(Builtin::BusReceived), 990.0);
     assert_eq!(one.sum(Builtin::BusDuplicated), 20.0);
     assert_eq!(one.sum(Builtin::BusReordered), 40.0);

@@ -249,18 +249,36 @@ fn wire(subject: &str, number: usize) -> Fate {
     }
 }
 
-#[test]
-fn losses_repeats_and_swaps_on_the_wire_are_counted_exactly() {
+/// A run behind a proxy that does with its messages what `script` says.
+fn run_behind(fate: fn(&str, usize) -> Fate, script: &str) -> Ran {
     let case = Case::new();
     let wire_runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let port = wire_runtime.block_on(proxy(case.server.port(), wire));
-    let ran = case.run_on(
-        &format!("nats://127.0.0.1:{port}"),
+    let port = wire_runtime.block_on(proxy(case.server.port(), fate));
+    case.run_on(&format!("nats://127.0.0.1:{port}"), script)
+}
+
+/// The status and the reason of the threshold with this expression.
+fn judged(ran: &Ran, expression: &str) -> (String, String) {
+    let summary = ran.summary.as_ref().unwrap_or_else(|| panic!("{}{}", ran.stdout, ran.stderr));
+    let thresholds = summary["thresholds"].as_array().unwrap();
+    let found = thresholds.iter().find(|one| one["expression"] == expression);
+    let found = found.unwrap_or_else(|| panic!("no threshold `{expression}`"));
+    let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+    (text("status"), text("reason"))
+}
+
+#[test]
+fn losses_repeats_and_swaps_on_the_wire_are_counted_exactly() {
+    let ran = run_behind(
+        wire,
         r#"
 export const options = #{
     scenarios: #{ load: #{ executor: "per-vu-iterations", vus: 1, iterations: 1, exec: "all" } },
-    thresholds: #{ "bus_lost": ["count < 1000"] },
+    thresholds: #{
+        "bus_lost": ["count == 100", "count < 100"],
+        "bus_delivery_duration": ["p(89) < 900ms", "p(95) < 900ms"],
+    },
 };
 fn all(ctx) {
     let inbox = bus::subscribe("tank.events");
@@ -274,7 +292,7 @@ fn all(ctx) {
 }
 "#,
     );
-    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(ran.code, 99, "{}{}", ran.stdout, ran.stderr);
     let count = |fate: Fate| (0..1_000).filter(|n| wire("tank.events", *n) == fate).count();
     let (lost, repeated) = (count(Fate::Drop), count(Fate::Twice));
     assert_eq!((lost, repeated, count(Fate::Late)), (100, 33, 123));
@@ -283,9 +301,63 @@ fn all(ctx) {
     assert_eq!(value(&ran, "bus_reordered", &[], "count"), count(Fate::Late) as f64);
     assert_eq!(value(&ran, "bus_received", &[], "count"), (1_000 - lost + repeated) as f64);
 }
+    // Of a lost message the duration is at least what was waited for it: a tenth of them is beyond
+    // any limit that p(95) could keep, and p(89) does not need them.
+    let delivered = |key: &str| value(&ran, "bus_delivery_duration", &[], key);
+    assert_eq!((delivered("count"), delivered("censored")), ((1_000 - lost) as f64, lost as f64));
+    assert!(delivered("p(95)") > 1e9, "{} ns", delivered("p(95)"));
+    let status = |expression| judged(&ran, expression).0;
+    assert_eq!((status("count == 100").as_str(), status("count < 100").as_str()), ("pass", "fail"));
+    assert_eq!(status("p(89) < 900ms"), "pass", "{}", ran.stdout);
+    assert_eq!(status("p(95) < 900ms"), "fail", "{}", ran.stdout);
+}
+
+/// Of fifty messages a second, those of the middle of the third second are lost.
+fn gap(subject: &str, number: usize) -> Fate {
+    if subject == "tank.events" && (110..140).contains(&number) { Fate::Drop } else { Fate::Pass }
 
 #[test]
-fn a_hog_beside_the_runner_makes_failed_time_limits_invalid_and_leaves_passed_ones() {
+fn a_loss_stands_where_its_message_was_sent_whenever_the_subscription_was_made() {
+    let ran = run_behind(
+        gap,
+        r#"
+export const options = #{
+    scenarios: #{ load: #{
+        executor: "constant-arrival-rate", rate: 50, duration: "5s",
+        pre_allocated_vus: 1, max_vus: 1, exec: "send",
+    } },
+    thresholds: #{
+        "bus_lost{scenario:load}": ["count == 30"],
+        "bus_lost": [
+            "count == 0", "count over first 2s == 0", "count after 3s == 0", "count each 1s < 30",
+        ],
+    },
+};
+fn init(ctx) { this.inbox = bus::subscribe("tank.events"); }
+fn send(ctx) {
+    bus::publish("tank.events", "hello");
+    this.inbox.next("1ms");
+}
+"#,
+    );
+    assert_eq!(ran.code, 99, "{}{}", ran.stdout, ran.stderr);
+    for (expression, expected) in [
+        ("count == 30", "pass"),
+        ("count == 0", "fail"),
+        ("count over first 2s == 0", "pass"),
+        ("count after 3s == 0", "pass"),
+        ("count each 1s < 30", "fail"),
+    ] {
+        assert_eq!(judged(&ran, expression).0, expected, "{expression}\n{}", ran.stdout);
+    }
+    let (_, reason) = judged(&ran, "count each 1s < 30");
+    assert!(reason.contains("2 s to 3 s"), "{reason}");
+    let delivered = |key: &str| value(&ran, "bus_delivery_duration", &[], key);
+    assert_eq!((delivered("count"), delivered("censored")), (220.0, 30.0));
+}
+
+#[test]
+fn a_runner_that_is_its_own_hog_makes_failed_time_limits_invalid_and_leaves_passed_ones() {
     let case = Case::new();
     let _responder = Responder::start(
         &case.server.url(),
@@ -308,11 +380,7 @@ fn ask(ctx) { bus::request("tank.echo", "hello", #{ op: "ask", timeout: "10s" })
 fn burn(ctx) { let sum = 0; for n in 0..2000000 { sum += n; } }
 "#,
     );
-    let summary = ran.summary.as_ref().unwrap_or_else(|| panic!("{}{}", ran.stdout, ran.stderr));
-    let thresholds = summary["thresholds"].as_array().unwrap();
-    let status = |expression: &str| {
-        thresholds.iter().find(|one| one["expression"] == expression).unwrap()["status"].clone()
-    };
+    let status = |expression| judged(&ran, expression).0;
     assert_eq!(status("p(95) < 1100us"), "invalid", "{}", ran.stdout);
     assert_eq!(status("p(95) < 60s"), "pass", "{}", ran.stdout);
     assert_eq!(ran.code, 111, "{}{}", ran.stdout, ran.stderr);

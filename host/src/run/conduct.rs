@@ -293,10 +293,7 @@ impl Conductor {
 
     /// What the bus knows only when nobody sends any more: messages that never came.
     async fn count_lost(&mut self) {
-        let report = self.shared.bus.delivery_report().await;
-        for (tags, lost) in report.lost {
-            self.recorder.add(Builtin::BusLost.id(), tags, self.shared.clock.now(), lost as f64);
-        }
+        self.shared.bus.delivery_report().await.record(&self.recorder);
     }
 
     /// Finds the services in other processes and tells them that the run begins.

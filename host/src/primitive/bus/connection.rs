@@ -18,7 +18,7 @@ use super::{
     embedded::{self, Embedded, Router},
     inbox::{Inbox, Received},
     nats::{self, ConnectionEvents, Nats, Servers},
-    replies::{Reply, Ticket},
+    replies::Ticket,
     server::ServerChild,
     subject::{validate_headers, validate_pattern, validate_queue, validate_subject},
 };
@@ -103,11 +103,10 @@ impl Sending<'_> {
 /// A message on its way to a server; nothing if the embedded bus has it already.
 pub(super) struct Prepared(Option<nats::Prepared>);
 
-/// How a subscription is measured: the run's clock and the subscriber's tags.
+/// How a subscription is measured: with the run's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tracking {
     pub(super) clock: Clock,
-    pub(super) tags: TagSet,
 }
 
 /// Closes a subscription's account when its last message has come.
@@ -377,23 +376,6 @@ impl Connection {
         }
     }
 
-    /// Hands a request to the connection and waits for its reply, for ever.
-    pub(super) async fn reply(
-        &self,
-        prepared: Prepared,
-        ticket: Ticket,
-    ) -> Result<Message, Failure> {
-        if let (Backend::Nats(nats), Some(prepared)) = (&self.0.backend, prepared.0) {
-            nats.hand_over(prepared).await?;
-        }
-        match ticket.await {
-            Reply::Message(message) => Ok(message),
-            Reply::NoResponders => {
-                Err(Failure::new("no_responders", "nobody subscribes to the subject"))
-            }
-        }
-    }
-
     /// Subscribes with a pattern that has been checked; live when it returns.
     pub(super) async fn subscribe(
         &self,
@@ -406,7 +388,7 @@ impl Connection {
         let id = shared.subscriptions.fetch_add(1, Ordering::Relaxed);
         let inbox = Arc::new(Inbox::new(capacity));
         let tracked = tracking.map(|tracking| {
-            let tracked = Tracked::new(tracking.tags, queue.is_some());
+            let tracked = Tracked::new(tracking.clock, queue.is_some());
             shared.ledger.begin(id, tracked.clone());
             (tracking, tracked, id, Ended { ledger: shared.ledger.clone(), id })
         });

@@ -19,12 +19,16 @@
 //!   reorderings but no losses, since a member outside of this run may have had the message.
 //! - Each lost message is also a censored sample of the duration, and so is one that comes when its
 //!   sender has sent 16 384 later ones and its own time is not remembered.
+//!
+//! A loss belongs to its sender: it bears the sender's tags and stands at the intended start of the
+//! sender's iteration, as the duration would have. So a subscription made in `init` shows the losses of
+//! the load, and a window the losses of what was sent in it.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -32,7 +36,7 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use crate::{
-    clock::Instant,
+    clock::{Clock, Instant},
     metric::{Builtin, Recorder, TagSet},
 };
 
@@ -42,6 +46,11 @@ pub const SETTLE: Duration = Duration::from_secs(1);
 /// Sent messages whose send times are kept, of one sender and of all together (60 MB).
 const MAX_REMEMBERED: usize = 16_384;
 const MAX_REMEMBERED_OF_ALL: usize = 1 << 20;
+
+/// Iterations whose messages one subscription may wait for and tell apart, and all of them together
+/// (100 MB).
+const MAX_OPEN: usize = 65_536;
+const MAX_OPEN_OF_ALL: usize = 1 << 20;
 
 /// Numbers of one sender, back from the highest, in which a subscription can tell a duplicate.
 const WINDOW: u64 = 1_024;
@@ -89,13 +98,89 @@ pub struct Stamp {
 /// A subscription of a VU, as the senders of the run see it.
 #[derive(Debug)]
 pub struct Tracked {
-    /// The subscriber's tags when it subscribed.
-    tags: TagSet,
+    clock: Clock,
     /// A member of a queue group: losses cannot be told.
     group: bool,
-    expected: AtomicU64,
-    seen: Mutex<FxHashMap<u32, Seen>>,
-    distinct: AtomicU64,
+    /// How many entries `open` may have; set when the subscription is live.
+    room: OnceLock<Arc<AtomicUsize>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By sender.
+    seen: FxHashMap<u32, Seen>,
+    open: Open,
+    expected: u64,
+    distinct: u64,
+}
+
+/// What a loss is booked under: the sender's intended start and tags.
+type Book = (Instant, TagSet);
+
+/// Messages that were sent and have not come.
+#[derive(Debug, Default)]
+struct Open {
+    messages: BTreeMap<Book, Missing>,
+    count: u64,
+    /// Some were added to a neighbour for want of room: what a message is booked under may be another.
+    folded: bool,
+}
+
+/// Messages of one iteration that have not come.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    count: u64,
+    /// When the last of them was sent: the others have waited longer.
+    latest: Instant,
+}
+
+impl Open {
+    /// Adds a message.
+    fn add(&mut self, book: Book, at: Instant, room: usize) {
+        let place = place(&self.messages, book, room);
+        self.folded |= place != book;
+        self.count += 1;
+        let mine = self.messages.entry(place).or_insert(Missing { count: 0, latest: at });
+        mine.count += 1;
+        mine.latest = mine.latest.max(at);
+    }
+
+    /// Takes one message out again. One that was never promised takes nothing, or it would hide the
+    /// loss of another.
+    fn take(&mut self, book: Book) {
+        if self.folded {
+            self.take_at(place(&self.messages, book, 0));
+        } else {
+            self.take_at(book);
+        }
+    }
+
+    /// Takes out a message of which is known only that it is among the oldest.
+    fn take_oldest(&mut self) {
+        if let Some((oldest, _)) = self.messages.first_key_value() {
+            self.take_at(*oldest);
+        }
+    }
+
+    fn take_at(&mut self, place: Book) {
+        let Some(missing) = self.messages.get_mut(&place) else { return };
+        missing.count -= 1;
+        self.count -= 1;
+        if missing.count == 0 {
+            self.messages.remove(&place);
+        }
+    }
+}
+
+/// Where something is kept under `book`: there, or where there is no room for another place at the
+/// nearest one before it, else after it.
+fn place<T>(places: &BTreeMap<Book, T>, book: Book, room: usize) -> Book {
+    if places.contains_key(&book) || places.len() < room {
+        return book;
+    }
+    let before = places.range(..book).next_back();
+    before.or_else(|| places.range(book..).next()).map_or(book, |(nearest, _)| *nearest)
 }
 
 /// The numbers of one sender that a subscription has had.
@@ -136,69 +221,95 @@ impl Seen {
 
 impl Tracked {
     /// A subscription from now on.
-    pub fn new(tags: TagSet, group: bool) -> Arc<Self> {
-        Arc::new(Self {
-            tags,
-            group,
-            expected: AtomicU64::new(0),
-            seen: Mutex::default(),
-            distinct: AtomicU64::new(0),
-        })
+    pub fn new(clock: Clock, group: bool) -> Arc<Self> {
+        Arc::new(Self { clock, group, room: OnceLock::new(), state: Mutex::default() })
     }
 
     /// A message was sent that it should receive.
-    pub fn expect(&self) {
-        self.expected.fetch_add(1, Ordering::Relaxed);
+    pub fn expect(&self, sent: &Sent) {
+        let room = self.room.get().map_or(MAX_OPEN, |room| room.load(Ordering::Relaxed));
+        let mut state = lock(&self.state);
+        state.expected += 1;
+        state.open.add((sent.origin, sent.tags), sent.at, room);
     }
 
     /// The bus refused a message that it should have received.
-    pub fn expect_no_more(&self) {
-        self.expected.fetch_sub(1, Ordering::Relaxed);
+    pub fn expect_no_more(&self, sent: &Sent) {
+        let mut state = lock(&self.state);
+        state.expected -= 1;
+        state.open.take((sent.origin, sent.tags));
     }
 
     /// A numbered message came.
     pub fn arrive(&self, stamp: Stamp, departure: Departure) -> Arrival {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_sender = seen
-            .entry(stamp.sender)
-            .or_insert(Seen { highest: 0, window: [0; (WINDOW / 64) as usize] });
-        let (duplicate, reordered) = of_sender.note(stamp.sequence);
-        drop(seen);
-        if !duplicate {
-            self.distinct.fetch_add(1, Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        let arrival = state.note(stamp, departure);
+        if !arrival.duplicate {
+            match departure {
+                Departure::At(sent) => state.open.take((sent.origin, sent.tags)),
+                Departure::Before(_) => state.open.take_oldest(),
+            }
         }
-        Arrival { departure, duplicate, reordered }
+        arrival
+    }
+
+    /// A numbered message was sent and has come in one step, so that it is never waited for.
+    pub fn deliver(&self, stamp: Stamp, sent: Sent) -> Arrival {
+        let mut state = lock(&self.state);
+        state.expected += 1;
+        state.note(stamp, Departure::At(sent))
     }
 
     /// Messages that it should have received and has not.
     pub fn outstanding(&self) -> u64 {
-        if self.group {
-            return 0;
-        }
-        let expected = self.expected.load(Ordering::Relaxed);
-        expected.saturating_sub(self.distinct.load(Ordering::Relaxed))
+        if self.group { 0 } else { lock(&self.state).open.count }
+    }
+}
+
+impl State {
+    fn note(&mut self, stamp: Stamp, departure: Departure) -> Arrival {
+        let of_sender = self
+            .seen
+            .entry(stamp.sender)
+            .or_insert(Seen { highest: 0, window: [0; (WINDOW / 64) as usize] });
+        let (duplicate, reordered) = of_sender.note(stamp.sequence);
+        self.distinct += u64::from(!duplicate);
+        Arrival { departure, duplicate, reordered }
     }
 }
 
 /// What only the end of a run can tell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeliveryReport {
-    /// Lost messages (`bus_lost`) with the tags of the subscription that should have had them.
-    pub lost: Vec<(TagSet, u64)>,
+    /// Lost messages (`bus_lost`).
+    pub lost: Vec<Lost>,
     /// Numbered messages in all, per delivery that should have been.
     pub expected: u64,
     /// Those that came, each once.
     pub received: u64,
 }
 
+/// Messages of one iteration that were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The intended start of the sender's iteration.
+    pub origin: Instant,
+    /// The sender's tags.
+    pub tags: TagSet,
+    /// How many.
+    pub count: u64,
+    /// How long each was waited for, at the least.
+    pub waited: Duration,
+}
+
 impl DeliveryReport {
     /// Records the losses: `bus_lost`, and a censored sample of the duration for each.
-    pub fn record(&self, recorder: &Recorder, at: Instant) {
-        for (tags, count) in &self.lost {
-            recorder.add(Builtin::BusLost.id(), *tags, at, *count as f64);
+    pub fn record(&self, recorder: &Recorder) {
+        for Lost { origin, tags, count, waited } in &self.lost {
+            recorder.add(Builtin::BusLost.id(), *tags, *origin, *count as f64);
+            let waited = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
             for _ in 0..*count {
-                let waited = SETTLE.as_nanos() as u64;
-                recorder.censored(Builtin::BusDeliveryDuration.id(), *tags, at, waited);
+                recorder.censored(Builtin::BusDeliveryDuration.id(), *tags, *origin, waited);
             }
         }
     }
@@ -211,12 +322,15 @@ pub struct Ledger {
     /// How many send times each sender may keep.
     share: Arc<AtomicUsize>,
     live: Mutex<FxHashMap<u64, Arc<Tracked>>>,
+    /// How many iterations each subscription may wait for.
+    room: Arc<AtomicUsize>,
     ended: Mutex<Ended>,
 }
 
 #[derive(Debug, Default)]
 struct Ended {
-    lost: FxHashMap<TagSet, u64>,
+    /// Counts, and the shortest wait of each.
+    lost: BTreeMap<Book, (u64, Duration)>,
     expected: u64,
     received: u64,
 }
@@ -226,11 +340,15 @@ impl Ended {
         if tracked.group {
             return;
         }
-        self.expected += tracked.expected.load(Ordering::Relaxed);
-        self.received += tracked.distinct.load(Ordering::Relaxed);
-        let lost = tracked.outstanding();
-        if lost > 0 {
-            *self.lost.entry(tracked.tags).or_default() += lost;
+        let state = lock(&tracked.state);
+        self.expected += state.expected;
+        self.received += state.distinct;
+        for (book, missing) in &state.open.messages {
+            let waited = tracked.clock.now().since(missing.latest);
+            let place = place(&self.lost, *book, MAX_OPEN_OF_ALL);
+            let (count, least) = self.lost.entry(place).or_insert((0, waited));
+            *count += missing.count;
+            *least = waited.min(*least);
         }
     }
 }
@@ -298,7 +416,11 @@ impl Ledger {
 
     /// A subscription is live.
     pub fn begin(&self, id: u64, tracked: Arc<Tracked>) {
-        lock(&self.live).insert(id, tracked);
+        // Only a subscription that is begun twice has its room already, and it is the same.
+        let _ = tracked.room.set(self.room.clone());
+        let mut live = lock(&self.live);
+        live.insert(id, tracked);
+        self.room.store((MAX_OPEN_OF_ALL / live.len()).clamp(16, MAX_OPEN), Ordering::Relaxed);
     }
 
     /// A subscription has ended, and has had its time to settle.
@@ -320,9 +442,13 @@ impl Ledger {
             lock(&self.ended).add(&tracked);
         }
         let ended = lock(&self.ended);
-        let mut lost: Vec<_> = ended.lost.iter().map(|(tags, count)| (*tags, *count)).collect();
-        lost.sort_unstable();
-        DeliveryReport { lost, expected: ended.expected, received: ended.received }
+        let lost = ended.lost.iter().map(|((origin, tags), (count, waited))| Lost {
+            origin: *origin,
+            tags: *tags,
+            count: *count,
+            waited: *waited,
+        });
+        DeliveryReport { lost: lost.collect(), expected: ended.expected, received: ended.received }
     }
 }
 
@@ -366,8 +492,8 @@ mod tests {
 
     #[test]
     fn duplicates_and_reorderings_are_told_apart() {
-        let tracked = Tracked::new(TagSet::default(), false);
-        (0..8).for_each(|_| tracked.expect());
+        let tracked = Tracked::new(Clock::real(), false);
+        (0..8).for_each(|_| tracked.expect(&SENT));
         assert_eq!(arrive(&tracked, 1), (false, false));
         assert_eq!(arrive(&tracked, 3), (false, false));
         assert_eq!(arrive(&tracked, 2), (false, true));
@@ -410,23 +536,53 @@ mod tests {
         assert_eq!(lock(&sender.times).kept.len(), MAX_REMEMBERED_OF_ALL / 10_000);
     }
 
+    fn sent(iteration: u64) -> Sent {
+        Sent { origin: Instant::from_nanos(iteration), ..SENT }
+    }
+
     #[test]
-    fn losses_are_what_was_expected_and_did_not_come() {
+    fn losses_are_what_was_expected_and_did_not_come_and_belong_to_the_sender() {
         let ledger = Ledger::default();
-        let tracked = Tracked::new(TagSet::default(), false);
-        let group = Tracked::new(TagSet::default(), true);
+        let tracked = Tracked::new(Clock::real(), false);
+        let group = Tracked::new(Clock::real(), true);
         ledger.begin(1, tracked.clone());
         ledger.begin(2, group.clone());
         for sequence in 1..=10 {
-            tracked.expect();
-            group.expect();
+            let sent = sent(sequence);
+            tracked.expect(&sent);
+            group.expect(&sent);
             if sequence % 5 != 0 {
-                tracked.arrive(Stamp { sender: 1, sequence }, Departure::At(SENT));
+                tracked.arrive(Stamp { sender: 1, sequence }, Departure::At(sent));
             }
         }
+        // One that was never promised to it hides no loss, nor does one that the bus refused make one.
+        tracked.arrive(Stamp { sender: 2, sequence: 1 }, Departure::At(sent(99)));
+        tracked.expect(&sent(11));
+        tracked.expect_no_more(&sent(11));
         assert_eq!(ledger.outstanding(), 2);
         let report = ledger.report();
-        assert_eq!(report.lost, [(TagSet::default(), 2)]);
-        assert_eq!((report.expected, report.received), (10, 8));
+        let lost: Vec<_> = report
+            .lost
+            .iter()
+            .map(|lost| (lost.origin.as_nanos(), lost.tags, lost.count))
+            .collect();
+        assert_eq!(lost, [(5, SENT.tags, 1), (10, SENT.tags, 1)]);
+        assert_eq!((report.expected, report.received), (10, 9));
+        assert!(report.lost.iter().all(|lost| !lost.waited.is_zero()), "{report:?}");
+    }
+
+    #[test]
+    fn what_is_waited_for_is_bounded_and_no_loss_is_forgotten() {
+        let ledger = Ledger::default();
+        let tracked = Tracked::new(Clock::real(), false);
+        ledger.begin(1, tracked.clone());
+        let sent_in_all = MAX_OPEN as u64 + 500;
+        (1..=sent_in_all).for_each(|number| tracked.expect(&sent(number)));
+        assert_eq!(lock(&tracked.state).open.messages.len(), MAX_OPEN);
+        (1..=sent_in_all).filter(|number| number % 100 != 0).for_each(|sequence| {
+            tracked.arrive(Stamp { sender: 1, sequence }, Departure::At(sent(sequence)));
+        });
+        let lost: u64 = ledger.report().lost.iter().map(|lost| lost.count).sum();
+        assert_eq!(lost, sent_in_all / 100);
     }
 }

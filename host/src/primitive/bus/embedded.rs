@@ -25,7 +25,7 @@ use rustc_hash::FxHashMap;
 use super::{
     Message,
     connection::Sending,
-    delivery::{Departure, Sent, Stamp, Tracked},
+    delivery::{Sent, Stamp, Tracked},
     inbox::{Inbox, Put, Received},
     replies::{Replies, Reply, Ticket},
     subject::{contains, header_bytes},
@@ -207,9 +207,8 @@ impl Embedded {
     fn put(&self, target: &Subscriber, message: Message, stamped: Option<(Stamp, Sent, Instant)>) {
         let mut received = Received::plain(message);
         if let (Some(tracked), Some((stamp, sent, now))) = (&target.tracked, stamped) {
-            tracked.expect();
             received.at = Some(now);
-            received.arrival = Some(tracked.arrive(stamp, Departure::At(sent)));
+            received.arrival = Some(tracked.deliver(stamp, sent));
         }
         match target.inbox.put(received) {
             Put::Kept(Some(waker)) => self.wake(&target.post, waker),

@@ -168,7 +168,7 @@ impl Bus {
         validate_pattern(pattern)?;
         queue.map_or(Ok(()), validate_queue)?;
         self.room_for_a_handle()?;
-        let tracking = Tracking { clock: self.scope.clock(), tags: self.scope.tags() };
+        let tracking = Tracking { clock: self.scope.clock() };
         let capacity = self.scope.limits().subscription_queue;
         let subscribing = self.connection.subscribe(pattern, queue, capacity, Some(tracking));
         let subscribing = pin!(subscribing);
@@ -270,13 +270,17 @@ impl Bus {
         let bytes = wire_bytes(&message);
         let tags = TagSet { op, ..self.scope.tags() };
         async move {
-            let recorder = self.scope.recorder();
-            recorder.add(Builtin::DataSent.id(), tags, self.scope.origin(), bytes);
+            let (recorder, origin) = (self.scope.recorder(), self.scope.origin());
             let work = pin!(async {
                 let sent = self.connection.prepare_request(message, Some(&self.sending(&tags)));
                 let result = match sent {
                     Ok((prepared, ticket)) => {
-                        let requesting = pin!(self.connection.reply(prepared, ticket));
+                        let requesting = pin!(async {
+                            self.connection.hand_over(prepared).await?;
+                            // Handed over: it is sent, whatever becomes of its reply.
+                            recorder.add(Builtin::DataSent.id(), tags, origin, bytes);
+                            ticket.await.into_message()
+                        });
                         self.within(timeout, requesting).await.and_then(|reply| reply)
                     }
                     Err(failure) => Err(failure),
@@ -286,7 +290,7 @@ impl Bus {
             });
             let reply = self.scope.measure(REQUEST, op, work).await?;
             let bytes = wire_bytes(&reply);
-            recorder.add(Builtin::DataReceived.id(), tags, self.scope.origin(), bytes);
+            recorder.add(Builtin::DataReceived.id(), tags, origin, bytes);
             Ok(reply)
         }
     }

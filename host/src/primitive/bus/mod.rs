@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 pub use address::Files;
 pub use connection::{BusError, Connection, OpenInput, Source, Subscription};
-pub use delivery::DeliveryReport;
+pub use delivery::{DeliveryReport, Lost};
 pub use measured::Bus;
 pub use nats::ConnectionEvents;
 pub use subject::{

@@ -32,7 +32,7 @@ use super::{
     Message,
     address::{Address, Files, Login},
     connection::{BusError, Ended, Sending, Tracking},
-    delivery::{Arrival, Ledger, SETTLE, Sender, Stamp, Tracked},
+    delivery::{Arrival, Ledger, SETTLE, Sender, Sent, Stamp, Tracked},
     inbox::{Inbox, Put, Received},
     replies::{Place, Replies, Reply, Ticket},
     subject::{SEQUENCE_HEADER, shown},
@@ -372,11 +372,11 @@ pub struct Prepared {
 }
 
 /// Deliveries that a publication promises; taken back unless the message was handed over.
-struct Promised(Vec<Arc<Tracked>>);
+struct Promised(Vec<(Arc<Tracked>, Sent)>);
 
 impl Drop for Promised {
     fn drop(&mut self) {
-        self.0.iter().for_each(|tracked| tracked.expect_no_more());
+        self.0.iter().for_each(|(tracked, sent)| tracked.expect_no_more(sent));
     }
 }
 
@@ -456,11 +456,12 @@ impl Nats {
         if route.is_empty() {
             return Ok(());
         }
+        let sent = sending.sent();
         for tracked in &route.all {
-            tracked.expect();
-            promised.0.push(tracked.clone());
+            tracked.expect(&sent);
+            promised.0.push((tracked.clone(), sent));
         }
-        let sequence = self.sender.number(subject, sending.sent());
+        let sequence = self.sender.number(subject, sent);
         let value = format!("{},{},{sequence}", self.servers.run, self.number);
         let value = value
             .parse::<HeaderValue>()

@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::Message;
+use crate::primitive::Failure;
 
 /// What came back.
 #[derive(Debug)]
@@ -21,6 +22,18 @@ pub enum Reply {
     Message(Message),
     /// The bus says that nobody listens.
     NoResponders,
+}
+
+impl Reply {
+    /// The message, or the failure that stands in its place.
+    pub fn into_message(self) -> Result<Message, Failure> {
+        match self {
+            Self::Message(message) => Ok(message),
+            Self::NoResponders => {
+                Err(Failure::new("no_responders", "nobody subscribes to the subject"))
+            }
+        }
+    }
 }
 
 /// The waiting requests of one connection.

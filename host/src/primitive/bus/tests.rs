@@ -165,6 +165,25 @@ async fn a_request_that_is_given_up_is_censored_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn what_was_not_handed_over_was_not_sent() {
+    let source = Source::open("embedded", "run").await.unwrap();
+    let limits = Limits { payload_bytes: 4 << 20, ..Limits::default() };
+    let mut vu = Vu::new(&source, Clock::real(), limits).await;
+    vu.bus.subscribe("silent", None).await.unwrap().unwrap();
+    let large = Outgoing { payload: Bytes::from(vec![0; 2 << 20]), ..to("silent", "") };
+    let refused = vu.bus.request(large, None).await.unwrap().unwrap_err();
+    assert_eq!(refused.kind, "payload_too_large");
+    assert_eq!((vu.sum(Builtin::DataSent), vu.sum(Builtin::BusRequestFailed)), (0.0, 1.0));
+    // A request that nobody answers was sent all the same, be it given up in its middle.
+    let timeout = Some(Duration::from_millis(5));
+    let failure = vu.bus.request(to("silent", "12345"), timeout).await.unwrap().unwrap_err();
+    assert_eq!(failure.kind, "timeout");
+    let cut = vu.bus.request(to("silent", "123"), None);
+    assert!(tokio::time::timeout(Duration::ZERO, cut).await.is_err());
+    assert_eq!(vu.sum(Builtin::DataSent), 8.0);
+}
+
+#[tokio::test]
 async fn delivery_is_measured_only_where_the_run_subscribes() {
     let (source, mut sender, mut receiver) = two().await;
     let id = receiver.bus.subscribe("seen.*", None).await.unwrap().unwrap();

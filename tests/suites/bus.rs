@@ -554,6 +554,29 @@ async fn jetstream_stores_deduplicates_and_delivers_until_acknowledged() {
 }
 
 #[tokio::test]
+async fn what_was_fetched_before_a_failure_is_returned_and_the_failure_after_it() {
+    let server = NatsServer::start().await;
+    let source = open(&server.url()).await;
+    let vu = Vu::new(&source, Limits { payload_bytes: 1_000, ..Limits::default() }).await;
+    vu.bus.ensure_stream(stream("orders", "orders")).await.unwrap().unwrap();
+    let foreign = source.connect("foreign").await.unwrap();
+    for size in [1, 2, 2_000, 3] {
+        let payload = vec![b'x'; size].into();
+        foreign.publish_raw("orders", payload, Vec::new(), None).await.unwrap();
+        // The stream has it before the next one is sent.
+        vu.bus.flush().await.unwrap().unwrap();
+    }
+    let consumer = vu.bus.consumer("orders", None, None).await.unwrap().unwrap();
+    let fetch = async || vu.bus.fetch(consumer, 10, Some(Duration::from_secs(1))).await.unwrap();
+    let sizes = |messages: Vec<Message>| -> Vec<usize> {
+        messages.iter().map(|message| message.payload.len()).collect()
+    };
+    assert_eq!(sizes(fetch().await.unwrap()), [1, 2]);
+    assert_eq!(fetch().await.unwrap_err().kind, "payload_too_large");
+    assert_eq!(sizes(fetch().await.unwrap()), [3]);
+}
+
+#[tokio::test]
 async fn a_stream_that_exists_is_used_and_left_alone() {
     let server = NatsServer::start().await;
     let (mine, theirs) = (open(&server.url()).await, open(&server.url()).await);

@@ -606,6 +606,19 @@ async fn a_statement_survives_a_change_of_its_table() {
 }
 
 #[tokio::test]
+async fn a_batch_that_meets_misuse_leaves_no_transaction_open() {
+    let bench = Bench::postgres(Limits::default()).await;
+    let vu = bench.vu(1);
+    vu.done("CREATE TABLE t (id INTEGER)").await;
+    let insert = |value| sql("INSERT INTO t VALUES (?)", [value]);
+    // Only the server knows that the column takes no fractions.
+    let batch = vec![insert(Value::Integer(1)), insert(Value::Float(1.5))];
+    vu.database.batch(batch).await.unwrap_err();
+    assert!(!vu.database.in_transaction());
+    assert_eq!(vu.rows("SELECT id FROM t").await.len(), 0);
+}
+
+#[tokio::test]
 async fn a_commit_after_a_failed_statement_is_no_success() {
     let bench = Bench::postgres(Limits::default()).await;
     let vu = bench.vu(1);

@@ -89,7 +89,7 @@ impl Database {
     }
 
     /// Runs statements one after the other in one transaction (the open one, if there is one); rows
-    /// changed by each. At the first failure the transaction that it began is rolled back.
+    /// changed by each. At the first failure or misuse the transaction that it began is rolled back.
     pub async fn batch(&self, statements: Vec<Statement>) -> Measured<Vec<u64>> {
         self.scope.host_call(|| format!("db::batch({} statements)", statements.len()));
         let limit = self.scope.limits().batch;
@@ -115,12 +115,13 @@ impl Database {
         }
         let mut changed = Vec::with_capacity(ready.len());
         for statement in ready {
-            match self.session.run(&self.scope, statement).await? {
+            let answer = self.session.run(&self.scope, statement).await;
+            if own && !matches!(answer, Ok(Ok(_))) {
+                self.session.roll_back(&self.scope).await;
+            }
+            match answer? {
                 Ok(answer) => changed.push(answer.changed),
                 Err(failure) => {
-                    if own {
-                        self.session.roll_back(&self.scope).await;
-                    }
                     let Failure { kind, message } = failure;
                     let message =
                         format!("statement {} of the batch: {message}", changed.len() + 1);

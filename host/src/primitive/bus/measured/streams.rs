@@ -30,6 +30,8 @@ pub struct Consumer {
     messages: Subscription,
     /// Number of the latest pull; what an earlier one says of itself is ignored.
     pulls: std::cell::Cell<u64>,
+    /// What ended a fetch that had messages to return: the next one returns it.
+    failed: std::cell::RefCell<Option<Failure>>,
 }
 
 impl Bus {
@@ -112,12 +114,14 @@ impl Bus {
             Ok(Ok(messages)) => messages,
             Ok(Err(failure)) | Err(failure) => return Ok(Err(failure)),
         };
-        let consumer = Consumer { stream, name, inbox, messages, pulls: std::cell::Cell::new(0) };
+        let (pulls, failed) = Default::default();
+        let consumer = Consumer { stream, name, inbox, messages, pulls, failed };
         self.handles.consumers.borrow_mut().insert(number, Rc::new(consumer));
         Ok(Ok(ConsumerId(number)))
     }
 
-    /// JetStream: up to `max` messages.
+    /// JetStream: up to `max` messages. What goes wrong after some have come is returned by the next
+    /// call.
     pub async fn fetch(
         &self,
         consumer: ConsumerId,
@@ -136,6 +140,9 @@ impl Bus {
         let Some(consumer) = found else {
             return Err(Misuse::new(format!("consumer {} is not one of this VU's", consumer.0)));
         };
+        if let Some(failure) = consumer.failed.take() {
+            return Ok(Err(failure));
+        }
         self.scope.about_to_wait();
         let timeout = timeout.unwrap_or(self.scope.limits().operation_timeout).min(MAX_WAIT);
         let clock = self.scope.clock();
@@ -175,15 +182,15 @@ impl Bus {
         deadline: Deadline,
     ) -> Result<Vec<Message>, Failure> {
         let mut messages = Vec::new();
-        while messages.len() < max {
+        let mut failed = None;
+        while messages.len() < max && failed.is_none() {
             let taken = tokio::time::timeout_at(deadline, consumer.messages.take()).await;
             let received = match taken {
                 Ok(Some(received)) => received,
                 Ok(None) => {
-                    return Err(Failure::new(
-                        "disconnected",
-                        "the connection to the bus has ended",
-                    ));
+                    let ended = "the connection to the bus has ended";
+                    failed = Some(Failure::new("disconnected", ended));
+                    break;
                 }
                 Err(_) => break,
             };
@@ -192,16 +199,27 @@ impl Bus {
                     continue;
                 }
                 if status == "503" || (status == "409" && messages.is_empty()) {
-                    return Err(Failure::new("jetstream", "the consumer is gone"));
+                    failed = Some(Failure::new("jetstream", "the consumer is gone"));
                 }
                 break;
             }
-            let mut message = self.receive(received)?;
-            message.acknowledge = message.reply_to.take().map(|to| self.handles.remember(to));
-            messages.push(message);
+            match self.receive(received) {
+                Ok(mut message) => {
+                    message.acknowledge =
+                        message.reply_to.take().map(|to| self.handles.remember(to));
+                    messages.push(message);
+                }
+                Err(failure) => failed = Some(failure),
+            }
         }
         self.record_dropped(&consumer.messages);
-        Ok(messages)
+        match failed {
+            Some(failure) if messages.is_empty() => Err(failure),
+            failed => {
+                consumer.failed.replace(failed);
+                Ok(messages)
+            }
+        }
     }
 
     fn streams(&self) -> Result<&Nats, Misuse> {

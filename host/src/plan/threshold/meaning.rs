@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use super::{
-    Aggregate, Assertion, Comparison, Expression, Operand, Threshold,
+    Aggregate, Assertion, Comparison, Expression, Operand, Threshold, Window,
     grammar::{At, Fault, Figure, Written, WrittenOperand},
 };
 use crate::{
@@ -294,8 +294,27 @@ impl Universe<'_> {
     fn assertion(&self, metric: MetricId, written: Written) -> Result<Assertion, Fault> {
         let dimension = self.dimension(metric, &written.aggregate)?;
         let range = written.operand.range;
+    /// Whether a metric is derived.
+    pub(super) fn is_derived(&self, metric: &str) -> bool {
+        self.registry.find(metric).is_some_and(|id| id >= self.first_derived)
+    }
+
+    fn check_window(&self, metric: MetricId, window: Option<&At<Window>>) -> Result<(), Fault> {
+        match window {
+            Some(window) if metric >= self.first_derived => Err(Fault::new(
+                window.range.clone(),
+                format!("`{}` is derived: it is one value of the whole run", {
+                    &self.registry.get(metric).name
+                }),
+                "leave the window out, or give it to a threshold on a metric that this is made of",
+            )),
+            _ => Ok(()),
+        }
+    }
+
         let operand = match written.operand.value {
             WrittenOperand::Number { value, unit } => {
+        self.check_window(metric, written.window.as_ref())?;
                 Operand::Number(number(value, unit.as_ref(), dimension, &range)?)
             }
             WrittenOperand::Baseline => {
@@ -310,6 +329,7 @@ impl Universe<'_> {
                 let theirs = self.dimension(other, &figure.aggregate)?;
                 if theirs != dimension {
                     return Err(Fault::new(
+                self.check_window(other, window.as_ref())?;
                         range,
                         format!("{} cannot be compared with {}", dimension.words(), theirs.words()),
                         "compare figures of one kind",

@@ -166,9 +166,27 @@ fn one(
     threshold.insufficient = section.choice("insufficient", ON_MISSING)?;
     threshold.min_samples = section.whole_u64("min_samples")?;
     threshold.abort_on_fail = section.boolean("abort_on_fail")?.unwrap_or(false);
+    if let Some(derived) = derived_in(&threshold, universe).filter(|_| threshold.abort_on_fail) {
+        let item = section.get("abort_on_fail").unwrap_or_else(|| section.whole());
+        return Err(item
+            .error(format!("`{derived}` is derived: it is known only at the end of the run"))
+            .help(
+                "leave `abort_on_fail` out, or set it on a metric that the derived one is made of",
+            ));
+    }
     threshold.delay_abort_eval = section.duration("delay_abort_eval")?.unwrap_or_default();
     threshold.row = section.string("row")?.map(str::to_owned);
     Ok(threshold)
+}
+
+/// A derived metric that a threshold looks at.
+fn derived_in<'a>(threshold: &'a Threshold, universe: &Universe<'_>) -> Option<&'a str> {
+    let operands = threshold.expression.0.iter().flatten().filter_map(|it| match &it.operand {
+        super::Operand::Figure { metric, .. } => metric.as_deref(),
+        _ => None,
+    });
+    let mut all = std::iter::once(threshold.metric.as_str()).chain(operands);
+    all.find(|metric| universe.is_derived(metric))
 }
 
 /// `0.1` or `"10%"`.

@@ -251,6 +251,29 @@ fn errors_in_the_metric_and_its_selector_point_there() {
 }
 
 #[test]
+fn a_derived_metric_has_no_windows_and_stops_no_run() {
+    for (metric, source, under) in [
+        ("ratio", "value over first 5s < 1", "over first 5s"),
+        ("ratio", "value each 5s < 1", "each 5s"),
+        ("rows_stored", "count < 2 * ratio.value after 5s", "after 5s"),
+    ] {
+        let (found, caret) = refused(metric, source);
+        assert!(found.contains("`ratio` is derived: it is one value"), "`{source}`: {found}");
+        assert_eq!(caret.trim(), under, "`{source}`: {found}");
+    }
+    for (metric, source) in [("ratio", "value < 1"), ("rows_stored", "count < 2 * ratio.value")] {
+        let stopping = |stop: bool| {
+            let threshold = json!({ "threshold": source, "abort_on_fail": stop });
+            read_value(&json!({ metric: threshold }))
+        };
+        let error = stopping(true).unwrap_err();
+        assert!(error.message.contains("`ratio` is derived"), "{}", error.message);
+        assert!(error.help.unwrap().contains("leave `abort_on_fail` out"));
+        stopping(false).unwrap();
+    }
+}
+
+#[test]
 fn what_something_declared_can_match_is_accepted() {
     for key in [
         "bus_request_duration{op:user_stats}",

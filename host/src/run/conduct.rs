@@ -102,7 +102,7 @@ impl Conductor {
             reports,
             intervals,
             alive: vec![true; shards],
-            judge: Judge::new(Arc::clone(&shared.plan), shared.names.clone()),
+            judge: Judge::new(Arc::clone(&shared.plan), shared.names.clone(), shards),
             ledger: Ledger::new(&shared, shards),
             recorder: Recorder::new(shared.recorder_config(), shards, now),
             next_tick: now + TICK,

@@ -1,8 +1,12 @@
 //! Metrics that the host computes from others: arithmetic on figures, and how long a recovery took.
 //! SEMANTICS §2.
 //!
-//! A figure that is not there, or that censored samples leave open, makes the whole metric missing: half
-//! a ratio is no number.
+//! A figure that is not there, that censored samples leave open, or whose samples were folded away, makes
+//! the whole metric missing: half a ratio is no number.
+//!
+//! A recovery is looked for in the whole seconds of the run, from the first one that begins at the stage's
+//! end or after it, and has the end of the first one that is back to normal: its time is never less than
+//! the truth, and less than two seconds more.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,7 +26,7 @@ const ROLLING: u32 = 3;
 /// Seconds after the end of a stage that a recovery is looked for in.
 const MAX_RECOVERY: u32 = 3_600;
 
-/// The samples that recovery times are taken from, per second from the end of their stage.
+/// The samples that recovery times are taken from, per second from the first one after their stage.
 #[derive(Debug, Default)]
 pub(super) struct Recoveries {
     watched: Vec<Watched>,
@@ -38,6 +42,16 @@ struct Watched {
     /// End of the stage, from the start of the first scenario.
     from: Duration,
     seconds: BTreeMap<u32, Samples>,
+}
+
+/// What a recovery was found by.
+pub(super) struct Recovery {
+    /// The metric that recovers.
+    pub(super) metric: MetricId,
+    /// Its figure was back to normal when at most this.
+    pub(super) normal: f64,
+    /// When it could be found, from the start of the first scenario.
+    pub(super) from: Duration,
 }
 
 impl Recoveries {
@@ -86,8 +100,8 @@ impl Recoveries {
             let at = (snapshot.origin + Duration::from_secs(u64::from(*second))).since(start);
             for index in self.routes.get(key).into_iter().flatten() {
                 let Some(watched) = self.watched.get_mut(*index) else { continue };
-                let Some(after) = at.checked_sub(watched.from) else { continue };
-                let after = u32::try_from(after.as_secs()).unwrap_or(u32::MAX);
+                let Some(after) = at.as_secs().checked_sub(watched.first()) else { continue };
+                let after = u32::try_from(after).unwrap_or(u32::MAX);
                 if after < MAX_RECOVERY {
                     let empty = || Samples::empty(registry.get(key.metric).kind);
                     watched.seconds.entry(after).or_insert_with(empty).merge(cell);
@@ -96,15 +110,30 @@ impl Recoveries {
         }
     }
 
-    /// Nanoseconds from the end of the stage to the first stretch that is back to normal.
+    /// Of which samples a recovery time of that name is.
+    pub(super) fn about<'a>(&'a self, plan: &Plan, name: &str) -> Option<&'a Selector> {
+        self.named(plan, name).map(|watched| &watched.selector)
+    }
+
+    /// What the recovery time of that name was found by.
+    pub(super) fn recovery(&self, scene: &Scene<'_>, name: &str) -> Option<Recovery> {
+        let watched = self.named(scene.plan, name)?;
+        let kind = &scene.plan.derived.get(watched.index)?.kind;
+        let normal = watched.normal(scene, kind)?;
+        Some(Recovery { metric: watched.metric, normal, from: watched.from })
+    }
+
+    fn named(&self, plan: &Plan, name: &str) -> Option<&Watched> {
+        let is_it = |derived: &Derived| derived.name == name;
+        self.watched.iter().find(|watched| plan.derived.get(watched.index).is_some_and(is_it))
+    }
+
+    /// Nanoseconds from the end of the stage to the end of the first second of the first stretch that is
+    /// back to normal.
     fn time(&self, scene: &Scene<'_>, index: usize, kind: &DerivedKind) -> Option<f64> {
-        let DerivedKind::RecoveryTime { aggregate, selector, reference, factor, .. } = kind else {
-            return None;
-        };
+        let DerivedKind::RecoveryTime { aggregate, .. } = kind else { return None };
         let watched = self.watched.iter().find(|watched| watched.index == index)?;
-        let mut normal = selector.clone();
-        normal.0.insert("stage".to_owned(), reference.clone());
-        let normal = figure(scene, watched.metric, &normal, *aggregate)?;
+        let normal = watched.normal(scene, kind)?;
         let metric = scene.plan.registry.get(watched.metric);
         let last = watched.seconds.keys().next_back()?.checked_sub(ROLLING - 1)?;
         let back = (0..=last).find(|first| {
@@ -112,9 +141,27 @@ impl Recoveries {
             let stretch = watched.seconds.range(*first..first + ROLLING);
             stretch.for_each(|(_, samples)| sum.add(samples));
             let figure = sum.figure(*aggregate, metric.unit.step(), f64::from(ROLLING));
-            figure.is_some_and(|figure| figure.high <= factor * normal)
+            figure.is_some_and(|figure| figure.high <= normal)
         });
-        back.map(|second| f64::from(second) * 1e9)
+        let end = Duration::from_secs(watched.first() + u64::from(back?) + 1);
+        Some(end.saturating_sub(watched.from).as_nanos() as f64)
+    }
+}
+
+impl Watched {
+    /// The first whole second of the run after the stage.
+    fn first(&self) -> u64 {
+        self.from.as_secs() + u64::from(self.from.subsec_nanos() > 0)
+    }
+
+    /// What a figure that is back to normal is at most.
+    fn normal(&self, scene: &Scene<'_>, kind: &DerivedKind) -> Option<f64> {
+        let DerivedKind::RecoveryTime { aggregate, selector, reference, factor, .. } = kind else {
+            return None;
+        };
+        let mut normal = selector.clone();
+        normal.0.insert("stage".to_owned(), reference.clone());
+        Some(factor * figure(scene, self.metric, &normal, *aggregate)?)
     }
 }
 
@@ -156,13 +203,16 @@ fn figure(
     selector: &Selector,
     aggregate: Aggregate,
 ) -> Option<f64> {
+    if scene.is_folded(metric, selector) {
+        return None;
+    }
     let figure = scene.views(metric, selector, aggregate, None).0.first()?.figure?;
     (figure.low == figure.high).then_some(figure.low)
 }
 
 /// When the stage of that name ends, from the start of the first scenario; of scenarios that start at a
 /// time of their own.
-fn stage_end(plan: &Plan, stage: &str) -> Option<Duration> {
+pub(super) fn stage_end(plan: &Plan, stage: &str) -> Option<Duration> {
     plan.scenarios.iter().find_map(|scenario| {
         let Start::At(start) = scenario.start else { return None };
         let stages: Vec<_> = match &scenario.executor {

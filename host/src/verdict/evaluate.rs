@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use super::{
     Facts,
+    derived::{self, Recoveries},
     interval::minimum_samples,
     samples::{Figure, Samples},
     validity,
     window::{Need, View, Windows, whole_seconds},
 };
 use crate::{
-    metric::{Builtin, Cell, Kind, Metric, MetricId, Names, Selector, Totals, Unit},
+    metric::{Builtin, Cell, Kind, Metric, MetricId, Name, Names, Selector, Totals, Unit},
     plan::{
         Plan, Threshold,
         threshold::{Aggregate, Assertion, Comparison, Operand, Window},
@@ -34,7 +35,26 @@ pub(super) struct Scene<'a> {
     /// What the engine knows; only at the end.
     pub(super) facts: Option<&'a Facts>,
     pub(super) derived: &'a [(String, Option<f64>)],
+    pub(super) recoveries: &'a Recoveries,
+    /// How much of the run is told, while it goes on.
+    pub(super) told: Option<Told>,
 }
+
+/// Until when the shards have told what they measured, from the first scenario's start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    /// By each of them.
+    pub(super) by_all: Duration,
+    /// By at least one of them.
+    pub(super) by_any: Duration,
+}
+
+/// A sample is told when what it measures has ended, and belongs to its start: how long after its end a
+/// window that is judged in mid-run is still waited for. What comes later is missing there, and is not in
+/// the verdict.
+const LATE: Duration = Duration::from_secs(1);
+/// The same for figures of services in other processes, which are asked once a second and answer later.
+const LATE_SERVICE: Duration = Duration::from_secs(3);
 
 /// What an assertion or an expression came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,10 +158,14 @@ fn assertion(scene: &Scene<'_>, threshold: &Threshold, assertion: &Assertion) ->
         threshold,
         assertion,
         metric: id,
+        about: scene.recoveries.about(scene.plan, &metric.name).unwrap_or(&threshold.selector),
         limit,
         unit: &unit,
         windowed: assertion.window.is_some(),
     };
+    if let Some(why) = scene.hidden(threshold, assertion, id) {
+        return Evaluated { outcome: Outcome::Insufficient(why), ..nothing("", unit) };
+    }
     let (views, late) = scene.views(id, &threshold.selector, assertion.aggregate, assertion.window);
     let evaluated = views.iter().map(|view| subject.judge(*view));
     let worst = evaluated.reduce(|worst, next| {
@@ -238,6 +262,9 @@ pub(super) struct Subject<'a> {
     pub(super) threshold: &'a Threshold,
     pub(super) assertion: &'a Assertion,
     pub(super) metric: MetricId,
+    /// The samples whose scenario's fault it could be: the threshold's, or those that a recovery is
+    /// found in.
+    pub(super) about: &'a Selector,
     pub(super) limit: Figure,
     unit: &'a str,
     windowed: bool,
@@ -410,13 +437,21 @@ impl Scene<'_> {
         let (mut views, late) = match window {
             None => {
                 let samples = Samples::of(&self.cell(id, selector));
+                let step = metric.unit.step();
                 let figure =
-                    samples.figure(aggregate, metric.unit.step(), self.elapsed.as_secs_f64());
-                one(figure)
+                    |elapsed: Duration| samples.figure(aggregate, step, elapsed.as_secs_f64());
+                one(self.in_mid_run(metric, aggregate, figure))
             }
             Some(window) => {
                 let need = Need { metric: id, selector: selector.clone(), window, aggregate };
-                let found = self.windows.views(&need, self.end, &self.plan.registry);
+                let views = |end| self.windows.views(&need, end, &self.plan.registry);
+                if let (Window::After(_), Some(_)) = (window, self.told) {
+                    let views = |at| views(derived::load_end(self.plan, at)).views;
+                    let figure = |at| views(at).first().and_then(|view| view.figure);
+                    return one(self.in_mid_run(metric, aggregate, figure));
+                }
+                let Some(end) = self.judged_until(id, window) else { return (Vec::new(), 0) };
+                let found = views(end);
                 (found.views, found.late)
             }
         };
@@ -429,14 +464,86 @@ impl Scene<'_> {
         (views, late)
     }
 
+    /// A figure of everything so far, by how much time that is. In mid-run the shards have told different
+    /// lengths of time, so a rate per second lies between two, and a count is what it is at least.
+    fn in_mid_run(
+        &self,
+        metric: &Metric,
+        aggregate: Aggregate,
+        figure: impl Fn(Duration) -> Option<Figure>,
+    ) -> Option<Figure> {
+        let Some(told) = self.told else { return figure(self.elapsed) };
+        let now = figure(told.by_any)?;
+        match (metric.kind, aggregate) {
+            (Kind::Counter, Aggregate::Rate) => {
+                let high = figure(told.by_all).map_or(f64::INFINITY, |figure| figure.high);
+                Some(Figure { high, ..now })
+            }
+            (_, Aggregate::Count) => Some(Figure { high: f64::INFINITY, ..now }),
+            _ => Some(now),
+        }
+    }
+
+    /// Until when windows are judged; in mid-run only those that are over and told by all shards, and none
+    /// that is defined by the end.
+    fn judged_until(&self, id: MetricId, window: Window) -> Option<Duration> {
+        let Some(told) = self.told else { return Some(self.end) };
+        let late = if is_of_service(id) { LATE_SERVICE } else { LATE };
+        let until = told.by_all.saturating_sub(late).min(self.end);
+        match window {
+            Window::First(length) | Window::Each(length) => {
+                (until.as_secs() >= u64::from(whole_seconds(length))).then_some(until)
+            }
+            Window::Last(_) | Window::After(_) => None,
+        }
+    }
+
+    /// Why the samples of a figure by tag are not all there: some were folded into `other`.
+    fn hidden(
+        &self,
+        threshold: &Threshold,
+        assertion: &Assertion,
+        own: MetricId,
+    ) -> Option<String> {
+        let other = match &assertion.operand {
+            Operand::Figure { metric, selector, .. } => {
+                let (metric, selector) = threshold.looks_at(metric.as_deref(), selector);
+                self.plan.registry.find(metric).map(|id| (id, selector))
+            }
+            Operand::Number(_) | Operand::Baseline { .. } => None,
+        };
+        let figures = [Some((own, threshold.selector.clone())), other];
+        figures.into_iter().flatten().find_map(|(id, selector)| {
+            self.is_folded(id, &selector).then(|| {
+                format!(
+                    "samples of `{}` were folded into `other`, beyond the limit on series, and those of \
+                     {} may be among them: raise it with --limit series=N",
+                    self.plan.registry.get(id).name,
+                    selector.text()
+                )
+            })
+        })
+    }
+
+    /// Whether samples that a selector by tag would match may have lost that tag.
+    pub(super) fn is_folded(&self, id: MetricId, selector: &Selector) -> bool {
+        let kept = ["phase", "outcome", "scenario"];
+        selector.0.keys().any(|tag| !kept.contains(&tag.as_str()))
+            && self
+                .totals
+                .series()
+                .iter()
+                .any(|(key, _)| key.metric == id && key.tags.extra == Name::OTHER)
+    }
+
     /// Whether a metric has samples of any kind.
     fn has_samples(&self, id: MetricId) -> bool {
         self.totals.series().iter().any(|(key, _)| key.metric == id)
     }
 
     /// Why a count of zero says nothing: a counter that was never touched is zero only if what it counts
-    /// could have happened. Losses are counted among what was received, everything else among
-    /// iterations that were started.
+    /// could have happened. Losses are counted among what was received, what services do among messages
+    /// that such a service handled, everything else among iterations that were started.
     fn missing_witness(&self, id: MetricId, selector: &Selector) -> Option<String> {
         let metric = self.plan.registry.get(id);
         if metric.kind == Kind::Trend {
@@ -453,6 +560,13 @@ impl Scene<'_> {
                 )
             });
         }
+        if is_of_service(id) {
+            let seen = self.has_service_samples(selector);
+            let of = selector.text();
+            return (!seen).then(|| {
+                format!("no service{of} told of a message, so `{}` says nothing", metric.name)
+            });
+        }
         let scenario = selector.0.get("scenario");
         let facts = self.facts?;
         let started = facts
@@ -463,9 +577,26 @@ impl Scene<'_> {
         (!started).then(|| "no iteration was started".to_owned())
     }
 
+    /// Whether a service that a selector means has told anything, whatever came of it.
+    fn has_service_samples(&self, selector: &Selector) -> bool {
+        let mut selector = selector.clone();
+        selector.0.remove("outcome");
+        selector.0.remove("error");
+        self.totals.series().iter().any(|(key, _)| {
+            is_of_service(key.metric) && selector.matches(Kind::Counter, &key.tags, self.names)
+        })
+    }
+
     /// Whether a metric is a time.
     pub(super) fn is_time(&self, id: MetricId) -> bool {
         let metric = self.plan.registry.get(id);
         metric.kind == Kind::Trend && metric.unit == Unit::Nanoseconds
     }
+}
+
+/// Whether a metric is taken by the host of a service.
+fn is_of_service(id: MetricId) -> bool {
+    use Builtin::{ServiceCpuSeconds, ServiceFailed, ServiceHandleDuration, ServiceHandled};
+    let all = [ServiceHandleDuration, ServiceCpuSeconds, ServiceHandled, ServiceFailed];
+    all.iter().any(|builtin| builtin.id() == id)
 }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Cause, Facts, Judgement, Status, ThresholdResult, derived,
     derived::Recoveries,
-    evaluate::{self, Evaluated, Outcome, Scene},
+    evaluate::{self, Evaluated, Outcome, Scene, Told},
     validity,
     window::{Need, Windows},
 };
@@ -30,6 +30,8 @@ pub struct Judge {
     windows: Windows,
     recoveries: Recoveries,
     start: Option<Instant>,
+    /// By shard: until when its snapshots tell.
+    told: Vec<Instant>,
 }
 
 /// What a judged threshold does to the run.
@@ -43,11 +45,17 @@ enum Effect {
 }
 
 impl Judge {
-    /// A judge of a plan's thresholds.
-    pub fn new(plan: Arc<Plan>, names: Names) -> Self {
-        let windows = Windows::new(needs(&plan), &plan.registry);
-        let recoveries = Recoveries::new(&plan);
-        Self { plan, names, totals: Totals::default(), windows, recoveries, start: None }
+    /// A judge of a plan's thresholds, in a run on this many shards.
+    pub fn new(plan: Arc<Plan>, names: Names, shards: usize) -> Self {
+        Self {
+            windows: Windows::new(needs(&plan), &plan.registry),
+            recoveries: Recoveries::new(&plan),
+            plan,
+            names,
+            totals: Totals::default(),
+            start: None,
+            told: vec![Instant::ZERO; shards],
+        }
     }
 
     /// Says when the first scenario started: from then on windows count.
@@ -60,6 +68,9 @@ impl Judge {
 
     /// Takes what a shard measured in an interval.
     pub fn observe(&mut self, snapshot: &Snapshot) {
+        if let Some(told) = self.told.get_mut(snapshot.shard) {
+            *told = snapshot.to.max(*told);
+        }
         self.totals.merge(snapshot);
         self.windows.observe(snapshot, &self.plan.registry, &self.names);
         let start = self.start.unwrap_or(snapshot.origin);
@@ -73,6 +84,9 @@ impl Judge {
 
     /// Each second: the first threshold with `abort_on_fail` that fails, in words. `start` is when the
     /// first scenario started.
+    ///
+    /// Shards tell once a second, and not all at once: a rate is known within the bounds that this leaves,
+    /// a window is judged when all have told it, and what only the run's end defines is not.
     pub fn abort(&mut self, start: Instant, now: Instant) -> Option<String> {
         self.begin(start);
         let elapsed = now.since(start);
@@ -84,7 +98,13 @@ impl Judge {
         if !self.plan.thresholds.iter().any(|threshold| due(&threshold)) {
             return None;
         }
-        let scene = self.scene(elapsed, None, &[]);
+        let covered =
+            |told: Option<&Instant>| told.map_or(Duration::ZERO, |told| told.since(start));
+        let told = Told {
+            by_all: covered(self.told.iter().min()),
+            by_any: covered(self.told.iter().max()),
+        };
+        let scene = self.scene(told.by_all, None, &[], Some(told));
         self.plan.thresholds.iter().filter(due).find_map(|threshold| {
             let evaluated = evaluate::threshold(&scene, threshold);
             let failed = evaluated.outcome == Outcome::Missed && !within(threshold, &evaluated);
@@ -102,9 +122,9 @@ impl Judge {
     /// The verdict. `start` is when the first scenario started.
     pub fn finish(&mut self, start: Instant, facts: &Facts) -> Judgement {
         self.begin(start);
-        let scene = self.scene(facts.duration, Some(facts), &[]);
+        let scene = self.scene(facts.duration, Some(facts), &[], None);
         let derived = derived::values(&scene, &self.recoveries);
-        let scene = self.scene(facts.duration, Some(facts), &derived);
+        let scene = self.scene(facts.duration, Some(facts), &derived, None);
         let mut results = Vec::new();
         let mut effects = Vec::new();
         for threshold in &self.plan.thresholds {
@@ -125,9 +145,12 @@ impl Judge {
         elapsed: Duration,
         facts: Option<&'a Facts>,
         derived: &'a [(String, Option<f64>)],
+        told: Option<Told>,
     ) -> Scene<'a> {
         Scene {
             plan: &self.plan,
+            recoveries: &self.recoveries,
+            told,
             names: &self.names,
             totals: &self.totals,
             windows: &self.windows,
@@ -157,7 +180,7 @@ pub fn windowed(plan: &Plan) -> Vec<Windowed> {
 
 /// The windowed figures that a plan's thresholds ask for, and the runner's beside them.
 fn needs(plan: &Plan) -> Vec<Need> {
-    let mut needs = Vec::new();
+    let mut needs = validity::beside_recoveries(plan);
     for threshold in &plan.thresholds {
         for assertion in threshold.expression.0.iter().flatten() {
             needs.extend(own_needs(plan, threshold, assertion).into_iter().flatten());

@@ -4,15 +4,16 @@
 //! it stands, and one that is missed does not; with a lower limit on a time it is the other way round.
 
 use super::{
-    ScenarioFacts,
+    Figure, ScenarioFacts,
+    derived::{self, Recovery},
     evaluate::{Evaluated, Outcome, Subject, wants_less, wants_more},
-    window::View,
+    window::{Need, View},
 };
 use crate::{
     metric::{Builtin, Kind, MetricId, Selector},
     plan::{
-        GeneratorLimited, Plan,
-        threshold::{Aggregate, Operand},
+        DerivedKind, GeneratorLimited, Plan,
+        threshold::{Aggregate, Operand, Window},
     },
 };
 
@@ -33,16 +34,14 @@ pub(super) const SERVICE_TIMES: [Builtin; 6] = [
     Builtin::IterationDuration,
 ];
 
-/// Times that the runner's lag does not make longer, or that are that lag.
-const OWN_JUDGE: [Builtin; 8] = [
+/// Times that a service takes itself, that are taken of the guest's CPU, or that are the runner's own
+/// part: nothing that the runner does to the load makes them untrue.
+const OWN_JUDGE: [Builtin; 5] = [
     Builtin::ServiceHandleDuration,
     Builtin::GuestCpuTime,
     Builtin::RunnerLoopLag,
     Builtin::DispatchRelease,
     Builtin::DispatchStart,
-    Builtin::DispatchQueue,
-    Builtin::DispatchDelay,
-    Builtin::EffectError,
 ];
 
 /// What was found out about an assertion.
@@ -62,11 +61,34 @@ pub(super) fn examine(subject: &Subject<'_>, view: View, evaluated: &Evaluated) 
         if OWN_JUDGE.iter().any(|builtin| builtin.id() == subject.metric) {
             return None;
         }
+        let part = |metric, selector: &Selector| subject.runner_figure(metric, selector, view);
         return short_schedule(subject)
-            .or_else(|| lag(subject, view, evaluated))
+            .or_else(|| lag(subject, evaluated, evaluated.limit, part))
             .or_else(|| open_service_time(subject, view, evaluated));
     }
+    let name = &subject.scene.plan.registry.get(subject.metric).name;
+    if let Some(recovery) = subject.scene.recoveries.recovery(subject.scene, name) {
+        return recovery_of(subject, evaluated, &recovery);
+    }
     throughput(subject, evaluated)
+}
+
+/// A recovery is found in times: the runner's lag after the stage delays it by making them longer than
+/// normal.
+fn recovery_of(
+    subject: &Subject<'_>,
+    evaluated: &Evaluated,
+    recovery: &Recovery,
+) -> Option<Finding> {
+    let scene = subject.scene;
+    if !scene.is_time(recovery.metric) {
+        return None;
+    }
+    let (aggregate, window) = (Aggregate::Percentile(99.0), Window::After(recovery.from));
+    let part = |metric: Builtin, selector: &Selector| {
+        scene.views(metric.id(), selector, aggregate, Some(window)).0.first()?.figure
+    };
+    short_schedule(subject).or_else(|| lag(subject, evaluated, Some(recovery.normal), part))
 }
 
 /// Whether an aggregate of a time is a time.
@@ -82,14 +104,14 @@ pub(super) fn scenario_of(selector: &Selector) -> Selector {
 
 /// Facts of the scenarios that a threshold is about.
 fn scenarios<'a>(subject: &'a Subject<'_>) -> impl Iterator<Item = &'a ScenarioFacts> {
-    let named = subject.threshold.selector.0.get("scenario");
+    let named = subject.about.0.get("scenario");
     let all = subject.scene.facts.iter().flat_map(|facts| &facts.scenarios);
     all.filter(move |facts| named.is_none_or(|name| *name == facts.name))
 }
 
 /// Whether the plan wants a limited generator reported only: all of the scenarios concerned say so.
 fn report_only(subject: &Subject<'_>) -> bool {
-    let named = subject.threshold.selector.0.get("scenario");
+    let named = subject.about.0.get("scenario");
     let mut concerned = subject
         .scene
         .plan
@@ -128,8 +150,14 @@ fn is_short(facts: &ScenarioFacts) -> bool {
     facts.runner_short.saturating_mul(100) > facts.planned
 }
 
-/// The runner's own lateness above a tenth of the limit, where it could have made the outcome.
-fn lag(subject: &Subject<'_>, view: View, evaluated: &Evaluated) -> Option<Finding> {
+/// The runner's own lateness above a tenth of the limit, where it could have made the outcome. `part` is
+/// the figure of one of its parts.
+fn lag(
+    subject: &Subject<'_>,
+    evaluated: &Evaluated,
+    limit: Option<f64>,
+    part: impl Fn(Builtin, &Selector) -> Option<Figure>,
+) -> Option<Finding> {
     let comparison = subject.assertion.comparison;
     let holds = evaluated.outcome == Outcome::Holds;
     let spoilt = match (wants_less(comparison), wants_more(comparison)) {
@@ -137,15 +165,15 @@ fn lag(subject: &Subject<'_>, view: View, evaluated: &Evaluated) -> Option<Findi
         (_, true) => holds,
         _ => true,
     };
-    let limit = evaluated.limit?;
+    let limit = limit?;
     if !spoilt {
         return None;
     }
-    let scenario = scenario_of(&subject.threshold.selector);
+    let scenario = scenario_of(subject.about);
     let everything = Selector::default();
     let late = RUNNER.iter().filter_map(|(metric, name)| {
         let selector = if *metric == Builtin::RunnerLoopLag { &everything } else { &scenario };
-        let p99 = subject.runner_figure(*metric, selector, view)?.low;
+        let p99 = part(*metric, selector)?.low;
         (p99 > limit / 10.0).then_some((p99, name))
     });
     let (p99, name) = late.max_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -245,6 +273,24 @@ pub(super) fn beside(
         }));
     }
     needs
+}
+
+/// What validity needs per second beside the recovery times of a plan: the runner's part after their
+/// stage.
+pub(super) fn beside_recoveries(plan: &Plan) -> Vec<Need> {
+    let recoveries = plan.derived.iter().filter_map(|derived| match &derived.kind {
+        DerivedKind::RecoveryTime { metric, selector, stage, .. } => {
+            let metric = plan.registry.find(metric)?;
+            Some((metric, selector, Window::After(derived::stage_end(plan, stage)?)))
+        }
+        DerivedKind::Formula(_) => None,
+    });
+    let needs = recoveries.flat_map(|(metric, selector, window)| {
+        let beside = beside(plan, metric, selector).into_iter();
+        let aggregate = Aggregate::Percentile(99.0);
+        beside.map(move |(metric, selector)| Need { metric, selector, window, aggregate })
+    });
+    needs.collect()
 }
 
 fn milliseconds(nanos: f64) -> String {

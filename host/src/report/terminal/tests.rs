@@ -174,7 +174,7 @@ fn summary(name: &str, check: &str, message: &str) -> Summary {
     };
     let recorder = Recorder::new(config, 0, Instant::ZERO);
     sample(&recorder, check);
-    let mut judge = Judge::new(plan.clone(), names.clone());
+    let mut judge = Judge::new(plan.clone(), names.clone(), 1);
     judge.observe(&recorder.take(Instant::from_nanos(1)));
     let facts = facts(name, message);
     let judgement = judge.finish(Instant::ZERO, &facts);

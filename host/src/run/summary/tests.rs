@@ -49,7 +49,7 @@ fn build_of(plan: Plan, facts: &Facts, samples: impl FnOnce(&Recorder)) -> Summa
     };
     let recorder = Recorder::new(config, 0, Instant::ZERO);
     samples(&recorder);
-    let mut judge = Judge::new(plan.clone(), names.clone());
+    let mut judge = Judge::new(plan.clone(), names.clone(), 1);
     judge.observe(&recorder.take(Instant::from_nanos(1)));
     let judgement = judge.finish(Instant::ZERO, facts);
     Summary::build(SummaryInput {

@@ -1,5 +1,6 @@
 //! Thresholds against arithmetic, on plans and snapshots made by hand.
 
+mod midrun;
 mod validity;
 mod windows;
 
@@ -118,7 +119,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn of(plan: Plan) -> Self {
         let (plan, names) = (Arc::new(plan), Names::default());
-        let judge = Judge::new(plan.clone(), names.clone());
+        let judge = Judge::new(plan.clone(), names.clone(), 1);
         let config = RecorderConfig {
             registry: plan.registry.clone(),
             names,
@@ -321,6 +322,52 @@ fn no_message_lost_of_none_received_says_nothing() {
     };
     assert_eq!(one(lost.clone(), add(Builtin::BusReceived)).status, Status::Pass);
     assert_eq!(one(lost, add(Builtin::BusLost)).status, Status::Fail);
+}
+
+#[test]
+fn a_service_that_told_nothing_has_not_handled_little() {
+    let few = |metric: &str| limit(metric, Aggregate::Count, Comparison::Less, 5.0);
+    let told = |run: &Run| {
+        let (handled, cpu) = (Builtin::ServiceHandled.id(), Builtin::ServiceCpuSeconds.id());
+        run.recorder.add(handled, run.tags("op:stats,outcome:ok"), START, 3.0);
+        run.recorder.add(cpu, run.tags("op:stats"), START, 0.1);
+    };
+    for metric in ["service_handled", "service_cpu_seconds", "service_cpu_seconds{op:stats}"] {
+        assert_eq!(one(few(metric), |_| {}).status, Status::NoData, "{metric}");
+        assert_eq!(one(few(metric), told).status, Status::Pass, "{metric}");
+    }
+    let nothing = one(few("service_cpu_seconds{op:nothing}"), told);
+    assert_eq!(nothing.status, Status::NoData);
+    assert!(nothing.reason.unwrap().contains("no service{op:nothing} told"));
+    let failed = one(few("service_handled{op:stats,outcome:error}"), told);
+    assert_eq!(failed.status, Status::Pass, "none of those that it handled failed");
+}
+
+#[test]
+fn a_tag_that_samples_have_lost_shows_nothing() {
+    let judged = |metric: &str, max_series: usize| {
+        let threshold = limit(metric, P95, Comparison::Less, 10e6);
+        let mut run = Run::of(plan(vec![threshold]));
+        let config = RecorderConfig {
+            registry: run.judge.plan.registry.clone(),
+            names: run.recorder.names().clone(),
+            windowed: Vec::new(),
+            max_series,
+        };
+        run.recorder = Recorder::new(config, 0, Instant::ZERO);
+        for op in ["op:a", "op:b", "op:c", "op:d"] {
+            run.times(REQUESTS, op, Duration::ZERO, [1; 60]);
+        }
+        run.only()
+    };
+    assert_eq!(judged("bus_request_duration{op:a}", 100).status, Status::Pass);
+    for op in ["a", "d"] {
+        let folded = judged(&format!("bus_request_duration{{op:{op}}}"), 2);
+        assert_eq!(folded.status, Status::Insufficient, "{op}");
+        assert!(folded.reason.unwrap().contains("folded into `other`"));
+    }
+    let all = judged("bus_request_duration", 2);
+    assert_eq!((all.status, all.samples), (Status::Pass, 240));
 }
 
 #[test]

@@ -176,8 +176,9 @@ fn cells_that_come_before_the_start_is_known_are_not_lost() {
     assert_eq!(run.only().status, Status::Fail);
 }
 
-#[test]
-fn recovery_is_the_first_stretch_that_is_back_to_normal() {
+/// A run of three stages, of which the second ends after `spike`, that was slow until 27 s, but for one
+/// calm second; its recovery is to take less than `limit_s`.
+fn recovering(spike: Duration, limit_s: f64) -> Run {
     let mut registry = Registry::default();
     let metric = Metric {
         name: "recovery".to_owned(),
@@ -185,13 +186,13 @@ fn recovery_is_the_first_stretch_that_is_back_to_normal() {
         unit: crate::metric::Unit::Nanoseconds,
     };
     registry.insert(metric).unwrap();
-    let mut plan = plan(vec![limit("recovery", Aggregate::Value, Comparison::Less, 8e9)]);
+    let threshold = limit("recovery", Aggregate::Value, Comparison::Less, limit_s * 1e9);
+    let mut plan = plan(vec![threshold]);
     plan.registry = Arc::new(registry);
-    let stage =
-        |name: &str, seconds| VuStage { duration: at(seconds), target: 1, name: name.to_owned() };
+    let stage = |name: &str, duration| VuStage { duration, target: 1, name: name.to_owned() };
     plan.scenarios[0].executor = Executor::RampingVus {
         start_vus: 1,
-        stages: vec![stage("normal", 10), stage("spike", 10), stage("after", 30)],
+        stages: vec![stage("normal", at(10)), stage("spike", spike), stage("after", at(30))],
         graceful_ramp_down: SECOND,
         pace: None,
     };
@@ -210,7 +211,6 @@ fn recovery_is_the_first_stretch_that_is_back_to_normal() {
     let mut run = Run::of(plan);
     run.facts.duration = at(50);
     for second in 0..50 {
-        // Slow until 27 s, but for one calm second; the spike ends at 20 s.
         let (stage, value) = match second {
             0..10 => ("stage:normal", 10),
             10..20 => ("stage:spike", 100),
@@ -221,7 +221,32 @@ fn recovery_is_the_first_stretch_that_is_back_to_normal() {
         run.times(REQUESTS, stage, at(second), [value; 5]);
         run.observe();
     }
-    let judgement = run.finish();
-    assert_eq!(judgement.derived, [("recovery".to_owned(), Some(7e9))]);
+    run
+}
+
+#[test]
+fn recovery_ends_with_the_first_second_of_a_stretch_that_is_back_to_normal() {
+    let judgement = recovering(at(10), 9.0).finish();
+    assert_eq!(judgement.derived, [("recovery".to_owned(), Some(8e9))]);
     assert_eq!(judgement.thresholds[0].status, Status::Pass);
+    // A stage that ends within a second of the run: never less than the truth, which is 6.5 s.
+    let judgement = recovering(Duration::from_millis(10_500), 9.0).finish();
+    assert_eq!(judgement.derived, [("recovery".to_owned(), Some(7.5e9))]);
+}
+
+#[test]
+fn a_recovery_that_the_runner_s_lag_may_have_delayed_is_invalid_when_missed() {
+    let judged = |limit_s, lag_at, lag| {
+        let run = recovering(at(10), limit_s);
+        run.times(Builtin::RunnerLoopLag, "", at(lag_at), [lag; 100]);
+        run.only().status
+    };
+    // Normal is at most 12 ms.
+    assert_eq!(judged(5.0, 25, 1), Status::Fail);
+    assert_eq!(judged(5.0, 25, 2), Status::Invalid);
+    assert_eq!(judged(9.0, 25, 2), Status::Pass, "lag only delays it");
+    assert_eq!(judged(5.0, 5, 50), Status::Fail, "the runner was late only before");
+    let mut short = recovering(at(10), 9.0);
+    short.facts.scenarios[0].runner_short = 11;
+    assert_eq!(short.only().status, Status::Invalid, "the load was not applied");
 }

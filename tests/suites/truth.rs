@@ -385,3 +385,40 @@ fn burn(ctx) { let sum = 0; for n in 0..2000000 { sum += n; } }
     assert_eq!(status("p(95) < 60s"), "pass", "{}", ran.stdout);
     assert_eq!(ran.code, 111, "{}{}", ran.stdout, ran.stderr);
 }
+
+#[test]
+fn a_run_that_was_cut_off_says_so() {
+    let case = Case::new();
+    let load = r#"
+export const options = #{ vus: 1, duration: "5s" };
+fn iteration(ctx) { sleep("10ms"); }
+"#;
+    let aborting = r#"
+export const options = #{ vus: 1, duration: "5s" };
+fn iteration(ctx) { sleep("10ms"); if ctx.iteration == 20 { run::abort("enough"); } }
+"#;
+    let stopped = r#"
+export const options = #{
+    vus: 1, duration: "20s",
+    thresholds: #{ iterations: #{ threshold: "rate < 1", abort_on_fail: true } },
+};
+fn iteration(ctx) { sleep("10ms"); }
+"#;
+    let whole = r#"
+export const options = #{ vus: 1, iterations: 10 };
+fn iteration(ctx) { sleep("10ms"); }
+"#;
+    for (script, code, complete) in
+        [(load, 105, false), (aborting, 108, false), (stopped, 99, false), (whole, 0, true)]
+    {
+        let file = case.workplace.file("cut.rhai", script);
+        let mut arguments = vec![file.as_str()];
+        if script == load {
+            arguments.extend(["--timeout", "1s"]);
+        }
+        let ran = case.workplace.run_workload(&arguments);
+        assert_eq!(ran.code, code, "{}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.summary.as_ref().unwrap()["run"]["complete"], complete);
+        assert_eq!(ran.stdout.contains("This run was cut off"), !complete, "{}", ran.stdout);
+    }
+}

@@ -64,7 +64,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
         command: command_line(),
         workloads: vec![workload_info(&args, &program)],
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        complete: true,
+        complete: outcome.complete,
         ..RunInfo::default()
     };
     runtime.block_on(close(&backends.bus, &backends.database));

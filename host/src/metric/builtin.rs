@@ -55,7 +55,7 @@ builtins! {
     DispatchQueue "dispatch_delay_queue" Trend Nanoseconds "Second part of the dispatch delay, the system's: released to a VU being free.";
     DispatchStart "dispatch_delay_start" Trend Nanoseconds "Third part of the dispatch delay, the runner's: VU free to first guest instruction.";
     Checks "checks" Rate Count "The share of checks that held.";
-    Vus "vus" Gauge Count "VUs that are running an iteration or are ready for one.";
+    Vus "vus" Gauge Count "VUs that are running an iteration.";
     VusMax "vus_max" Gauge Count "VUs that exist.";
     BusRequests "bus_requests" Counter Count "Requests sent.";
     BusRequestDuration "bus_request_duration" Trend Nanoseconds "From sending a request to having its reply.";

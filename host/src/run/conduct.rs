@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock::Instant,
     executor::Notice,
-    metric::{Builtin, Recorder, TagSet},
+    metric::{Builtin, Cell, Recorder, Selector, TagSet},
     plan::Start,
     verdict::{Cause, Judge},
 };
@@ -288,8 +288,31 @@ impl Conductor {
         let start = self.begun.unwrap_or_else(|| self.shared.clock.now());
         let mut facts = self.ledger.facts(&self.shared);
         facts.remarks.append(&mut self.remarks);
-        RunOutcome { judge: self.judge, facts, start, names: self.shared.names.clone() }
+        // What ends a run before its time stops it; a bug, or a load that never began, need not.
+        let broken = facts.causes.iter().any(|(cause, _)| *cause == Cause::Internal);
+        let complete = self.begun.is_some() && !stopped && !broken;
+        let names = self.shared.names.clone();
+        RunOutcome { judge: self.judge, facts, start, names, complete }
     }
+
+    /// What the summary says of series that there was no room for.
+    fn folded(&self) -> Option<String> {
+        let plan = &self.shared.plan;
+        let (metric, all) = (Builtin::SeriesFolded.id(), Selector::default());
+        let totals = self.judge.totals();
+        let folded = totals.select(&plan.registry, &self.shared.names, metric, &all);
+        let Cell::Counter(samples) = folded else { return None };
+        (samples > 0.0).then(|| {
+            format!(
+                "{samples} samples were of series beyond the limit of {} in a shard and have lost all tags \
+                 but scenario and outcome: figures by another tag leave them out (--limit series=N \
+                 raises the limit)",
+                plan.limits.series
+            )
+        })
+    }
+        self.remarks.extend(self.folded());
+        let stopped = self.stopped.is_some();
 
     /// What the bus knows only when nobody sends any more: messages that never came.
     async fn count_lost(&mut self) {

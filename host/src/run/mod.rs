@@ -77,6 +77,8 @@ pub struct RunOutcome {
     /// The names that tags are made of.
     pub names: Names,
 }
+    /// Whether it came to its end: not stopped, aborted or timed out, by a threshold or by a fault.
+    pub complete: bool,
 
 /// What all shards of a run share.
 #[derive(Debug)]

@@ -42,6 +42,7 @@ async fn a_run_has_its_phases_in_order_and_no_cause() {
     let ran = run_virtually(one_second(), &native).await;
     ran.check_identity();
     assert_eq!(causes(&ran), []);
+    assert!(ran.outcome.complete);
     assert_eq!(*torn_down.lock().unwrap(), 1);
     let phases: Vec<_> = ran
         .events
@@ -60,6 +61,7 @@ async fn a_setup_that_fails_or_hangs_ends_the_run_without_teardown() {
         let native = Native::taking(ms(100)).setup(setup).teardown(teardown);
         let ran = run_virtually(one_second(), &native).await;
         assert_eq!(causes(&ran), [cause]);
+        assert!(!ran.outcome.complete);
         assert_eq!((ran.starts.len(), *torn_down.lock().unwrap()), (0, 0));
     }
 }
@@ -86,6 +88,7 @@ async fn a_teardown_that_fails_or_hangs_is_told() {
         let ran = run_virtually(one_second(), &native).await;
         ran.check_identity();
         assert_eq!(causes(&ran), [cause]);
+        assert!(ran.outcome.complete, "the load came to its end");
         assert_eq!(ran.starts.len(), 20);
     }
 }
@@ -97,6 +100,7 @@ async fn a_stop_from_outside_interrupts_at_once_and_tears_down() {
     let ran = run_stopped(one_second(), &native, ms(500)).await;
     ran.check_identity();
     assert_eq!(causes(&ran), [Cause::Interrupted]);
+    assert!(!ran.outcome.complete);
     assert_eq!(*torn_down.lock().unwrap(), 1);
     assert_eq!((ran.scenario(0).completed, ran.scenario(0).interrupted), (2, 2));
     assert_eq!(ran.scenario(0).duration_s, 0.5);

@@ -190,3 +190,23 @@ async fn random_numbers_belong_to_the_iteration() {
     assert_eq!(few.len(), 10);
     assert_eq!(few, many);
 }
+
+#[tokio::test(start_paused = true)]
+async fn folded_series_are_told() {
+    let executor = Executor::ConstantVus { vus: 1, duration: SECOND, pace: None };
+    let named = Native::new(|primitives, iteration| {
+        Box::pin(async move {
+            let clock = primitives.scope.clock();
+            clock.sleep_until(clock.now() + ms(10)).await;
+            primitives.scope.check(&format!("check {}", iteration.number), true).unwrap();
+            Ok(())
+        })
+    });
+    let mut plan = plan(vec![scenario("s", executor)]);
+    let remarks = |ran: &Ran| ran.outcome.facts.remarks.join("\n");
+    let ran = run_virtually(plan.clone(), &named).await;
+    assert!(!remarks(&ran).contains("series"), "{}", remarks(&ran));
+    plan.limits.series = 50;
+    let ran = run_virtually(plan, &named).await;
+    assert!(remarks(&ran).contains("samples were of series beyond the limit of 50"));
+}

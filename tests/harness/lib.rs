@@ -9,6 +9,7 @@
 pub mod certificates;
 pub mod command;
 pub mod guests;
+pub mod hog;
 pub mod nats;
 pub mod postgres;
 pub mod truth;

@@ -410,6 +410,45 @@ fn a_hog_beside_the_runner_makes_failed_time_limits_invalid_and_leaves_passed_on
 }
 
 #[test]
+fn the_runner_s_cpu_is_that_of_the_load_without_the_database_and_the_services() {
+    let case = Case::new();
+    let file = case.workplace.file(
+        "cpu.rhai",
+        r#"
+export const options = #{
+    vus: 1, iterations: 3, services: #{ "tank.busy": "busy" },
+};
+const COUNT = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000000) \
+               SELECT count(*) FROM c";
+fn iteration(ctx) {
+    spin(500000);
+    db::query(global::COUNT);
+    bus::request("tank.busy", "", #{ timeout: "30s" });
+}
+fn busy(message) { spin(1500000); "done" }
+fn spin(times) { let sum = 0; for n in 0..times { sum += n; } }
+fn teardown(ctx) { spin(5000000); sleep("2s"); }
+"#,
+    );
+    let ran = case.workplace.run_workload(&[&file]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    let summary = ran.summary.as_ref().unwrap();
+    let runner = |key: &str| summary["runner"][key].as_f64().unwrap();
+    let used = runner("cpu_user_s") + runner("cpu_system_s");
+    let sum = |metric| value(&ran, metric, &[], "mean") * value(&ran, metric, &[], "count") / 1e9;
+    let (guest, database) = (sum("guest_cpu_time"), sum("db_query_duration"));
+    let services = value(&ran, "service_cpu_seconds", &[], "count");
+    // Each of them alone is more than the runner may have used beside its guest.
+    let may = guest + 0.25;
+    assert!(database > 0.5 && services > 0.3, "database {database} s, services {services} s");
+    assert!((0.01..may).contains(&used), "{used} s, of which the guest may have had {guest} s");
+    // The percentage is of the load's time: teardown's CPU is not in it, nor are its two seconds.
+    let (wall, load) = (used / runner("cpu_percent") * 100.0, summary["run"]["duration_s"].clone());
+    let load = load.as_f64().unwrap();
+    assert!((wall - load).abs() < 0.2 + load / 4.0, "{wall} s, and the load took {load} s");
+}
+
+#[test]
 fn a_run_that_was_cut_off_says_so() {
     let case = Case::new();
     let load = r#"

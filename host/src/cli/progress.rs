@@ -137,7 +137,9 @@ impl Bars {
             progress.planned.as_secs_f64(),
             progress.iterations,
             rate(last, now),
-            progress.p95.map_or_else(String::new, |p95| format!("  p95 {p95:.1?}")),
+            progress.p95.map_or_else(String::new, |p95| {
+                format!("  p95 {}{p95:.1?}", if progress.p95_at_least { "≥" } else { "" })
+            }),
             progress.errors,
         ));
     }

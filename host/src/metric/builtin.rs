@@ -81,7 +81,7 @@ builtins! {
     DataSent "data_sent" Counter Bytes "Payload and header bytes sent.";
     DataReceived "data_received" Counter Bytes "Payload and header bytes received.";
     ServiceHandleDuration "service_handle_duration" Trend Nanoseconds "Time of a service's handler, taken by the host that runs it.";
-    ServiceCpuSeconds "service_cpu_seconds" Counter Seconds "CPU time of a service's handler, taken by the host that runs it.";
+    ServiceCpuSeconds "service_cpu_seconds" Counter Seconds "CPU time of a service, taken by the host that runs it: of each operation while it was handled, and without `op` what belongs to none.";
     ServiceHandled "service_handled" Counter Count "Messages that a service's handlers finished.";
     ServiceFailed "service_failed" Rate Count "The share of messages whose handler threw or trapped.";
     RunnerCpuPercent "runner_cpu_percent" Gauge Percent "CPU of the runner's own threads, in percent of one core.";

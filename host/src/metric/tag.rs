@@ -108,6 +108,8 @@ pub enum Phase {
     Teardown,
     /// What the host itself does to see an effect: the instrument, not the load.
     Probe,
+    /// What the workload's own services do with bus and database: the system, not the load.
+    Service,
 }
 
 /// The tags of a sample.
@@ -172,6 +174,7 @@ impl TagSet {
             Phase::Warmup => drop(tags.insert("phase".to_owned(), "warmup".to_owned())),
             Phase::Teardown => drop(tags.insert("phase".to_owned(), "teardown".to_owned())),
             Phase::Probe => drop(tags.insert("phase".to_owned(), "probe".to_owned())),
+            Phase::Service => drop(tags.insert("phase".to_owned(), "service".to_owned())),
         }
         if self.extra.is_some() {
             for pair in names.resolve(self.extra).split(',') {
@@ -211,8 +214,8 @@ pub struct Selector(pub BTreeMap<String, String>);
 impl Selector {
     /// Whether samples with these tags are selected.
     ///
-    /// Samples outside the iterations (setup, warm-up, teardown) are selected only by a selector that
-    /// names their `phase`; durations of failed operations only by one that names `outcome` or
+    /// Samples outside the iterations (setup, warm-up, teardown, what services do) are selected only by a
+    /// selector that names their `phase`; durations of failed operations only by one that names `outcome` or
     /// `error` (SEMANTICS §2).
     pub fn matches(&self, kind: Kind, tags: &TagSet, names: &Names) -> bool {
         if tags.phase != Phase::Main && !self.0.contains_key("phase") {

@@ -181,7 +181,8 @@ impl Conductor {
         let plan = Arc::clone(&self.shared.plan);
         let start = clock.now();
         self.begun = Some(start);
-        self.ledger.begin(start, &self.shared);
+        self.shared.load.begin(start);
+        self.ledger.begin(start);
         self.judge.observe(&self.recorder.take(start));
         self.recorder.start_at(start);
         self.tell_all(&Command::Begin(start));
@@ -235,7 +236,10 @@ impl Conductor {
                 self.ledger.scenario_ended(scenario, at);
             }
         }
-        self.ledger.end(clock.now());
+        let end = clock.now();
+        self.shared.load.end(end);
+        self.tell_all(&Command::End(end));
+        self.ledger.end(&self.recorder, end, &self.shared);
     }
 
     async fn teardown(&mut self) {
@@ -286,6 +290,8 @@ impl Conductor {
         }
         self.tick();
         let start = self.begun.unwrap_or_else(|| self.shared.clock.now());
+        self.remarks.extend(self.folded());
+        let stopped = self.stopped.is_some();
         let mut facts = self.ledger.facts(&self.shared);
         facts.remarks.append(&mut self.remarks);
         // What ends a run before its time stops it; a bug, or a load that never began, need not.
@@ -311,8 +317,6 @@ impl Conductor {
             )
         })
     }
-        self.remarks.extend(self.folded());
-        let stopped = self.stopped.is_some();
 
     /// What the bus knows only when nobody sends any more: messages that never came.
     async fn count_lost(&mut self) {

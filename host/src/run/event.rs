@@ -30,8 +30,11 @@ pub struct Progress {
     pub iterations: u64,
     /// Iteration errors in all.
     pub errors: u64,
-    /// p95 of the iterations' response time (open) or duration (closed) in the last interval.
+    /// p95 of the iterations that ended in the last interval: of the response time of open scenarios and
+    /// the duration of closed ones.
     pub p95: Option<Duration>,
+    /// It is only a lower bound, because of iterations that were cut off.
+    pub p95_at_least: bool,
 }
 
 /// How far a scenario is.

@@ -1,22 +1,19 @@
 //! What the run knows beside its samples, as it comes in: counts, causes, the runner's own figures.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Shared,
     event::{Progress, ScenarioProgress},
     health::{self, OwnCost, Usage},
-    shard::Interval,
+    shard::{self, Interval},
 };
 use crate::{
     clock::Instant,
     executor::{Counts, ErrorTally},
-    metric::{Builtin, Cell, Outcome, Phase, Recorder, TagSet, Trend},
-    plan::{Executor, Plan},
-    verdict::{Cause, Facts, RunnerFacts, ScenarioFacts},
+    metric::{Builtin, Cell, Name, Outcome, Phase, Recorder, TagSet, Trend},
+    plan::{Executor, Plan, threshold::Aggregate},
+    verdict::{Cause, Facts, RunnerFacts, Samples, ScenarioFacts},
 };
 
 /// The books of a run.
@@ -30,15 +27,23 @@ pub(super) struct Ledger {
     causes: Vec<(Cause, String)>,
     begun: Option<Instant>,
     ended: Option<Instant>,
+    /// The thread of the workload's services, which is not the runner.
+    services: String,
     first_usage: Usage,
+    /// As of the load's end, once it has ended.
     last_usage: Usage,
     last_sample: Instant,
     first_sample: Instant,
     cpu_percent_max: f64,
+    /// Scenarios whose iterations wait for nobody: their response time is what users see.
+    open: Vec<Name>,
     /// Iterations that ended since the last progress.
     recent: Trend<u64>,
     merged_intervals: u64,
 }
+
+/// A shorter time has no percentage of CPU worth the name.
+const SHORTEST: f64 = 0.05;
 
 /// When a scenario ran.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,8 +56,12 @@ impl Ledger {
     pub(super) fn new(shared: &Arc<Shared>, shards: usize) -> Self {
         let scenarios = shared.plan.scenarios.len();
         let now = shared.clock.now();
-        let usage = Usage::now();
+        let services = shard::thread_name(shared.shards);
+        let usage = Usage::now(&services);
+        let open = shared.plan.scenarios.iter().filter(|scenario| scenario.executor.is_open());
         Self {
+            open: open.map(|scenario| shared.names.intern(&scenario.name)).collect(),
+            services,
             counts: vec![vec![Counts::default(); scenarios]; shards],
             scenarios: vec![Window::default(); scenarios],
             errors: ErrorTally::default(),
@@ -77,16 +86,18 @@ impl Ledger {
         }
     }
 
-    pub(super) fn begin(&mut self, now: Instant, shared: &Shared) {
+    pub(super) fn begin(&mut self, now: Instant) {
         self.begun = Some(now);
         // What setup used is not the load's.
-        let mut usage = Usage::now();
-        usage.cpu_s -= shared.service_cpu_ns.load(Ordering::Relaxed) as f64 / 1e9;
+        let usage = Usage::now(&self.services);
         (self.first_usage, self.last_usage) = (usage, usage);
         (self.first_sample, self.last_sample) = (now, now);
     }
 
-    pub(super) fn end(&mut self, now: Instant) {
+    /// The load has ended: what teardown and settling use is not the load's, nor does the time that
+    /// they take dilute it.
+    pub(super) fn end(&mut self, recorder: &Recorder, now: Instant, shared: &Shared) {
+        self.sample_runner(recorder, now, shared);
         self.ended = Some(now);
     }
 
@@ -110,8 +121,9 @@ impl Ledger {
         self.merged_intervals += u64::from(length > Duration::from_millis(1_900));
         let _ = now;
         for (key, _, cell) in &interval.snapshot.cells {
+            let open = self.open.contains(&key.tags.scenario);
             let watched = key.metric == Builtin::IterationResponseTime.id()
-                || key.metric == Builtin::IterationDuration.id();
+                || (!open && key.metric == Builtin::IterationDuration.id());
             let counted = key.tags.phase == Phase::Main && key.tags.outcome != Outcome::Error;
             if let Cell::Trend(trend) = cell
                 && watched
@@ -124,23 +136,29 @@ impl Ledger {
 
     /// Samples the runner itself and the number of VUs.
     pub(super) fn sample(&mut self, recorder: &Recorder, now: Instant, shared: &Shared) {
-        let tags = TagSet::default();
-        let total = self.total();
-        if self.begun.is_some() && self.ended.is_none() {
+        if self.ended.is_some() {
+            return;
+        }
+        if self.begun.is_some() {
+            let (tags, total) = (TagSet::default(), self.total());
             recorder.gauge(Builtin::Vus.id(), tags, now, f64::from(total.running));
             recorder.gauge(Builtin::VusMax.id(), tags, now, f64::from(total.vus));
         }
-        let wall = now.since(self.last_sample).as_secs_f64();
-        if shared.clock.is_virtual() || wall < 0.05 {
+        self.sample_runner(recorder, now, shared);
+    }
+
+    fn sample_runner(&mut self, recorder: &Recorder, now: Instant, shared: &Shared) {
+        if shared.clock.is_virtual() {
             return;
         }
-        let mut usage = Usage::now();
-        // What the workload's own services use is not the runner's.
-        usage.cpu_s -= shared.service_cpu_ns.load(Ordering::Relaxed) as f64 / 1e9;
-        let percent = (usage.cpu_s - self.last_usage.cpu_s) / wall * 100.0;
-        recorder.gauge(Builtin::RunnerCpuPercent.id(), tags, now, percent);
+        let phase = if self.begun.is_some() { Phase::Main } else { Phase::Setup };
+        let tags = TagSet { phase, ..TagSet::default() };
+        let usage = Usage::now(&self.services);
         recorder.gauge(Builtin::RunnerRssBytes.id(), tags, now, usage.rss_bytes as f64);
-        if self.ended.is_none() {
+        let wall = now.since(self.last_sample).as_secs_f64();
+        if wall >= SHORTEST {
+            let percent = (usage.cpu_s - self.last_usage.cpu_s) / wall * 100.0;
+            recorder.gauge(Builtin::RunnerCpuPercent.id(), tags, now, percent);
             self.cpu_percent_max = self.cpu_percent_max.max(percent);
         }
         (self.last_usage, self.last_sample) = (usage, now);
@@ -162,7 +180,8 @@ impl Ledger {
     pub(super) fn progress(&mut self, shared: &Shared, now: Instant) -> Progress {
         let begun = self.begun.unwrap_or(now);
         let total = self.total();
-        let recent = std::mem::take(&mut self.recent);
+        let recent = Cell::Trend(Box::new(std::mem::take(&mut self.recent)));
+        let p95 = Samples::of(&recent).figure(Aggregate::Percentile(95.0), 1.0, 0.0);
         let scenarios = shared.plan.scenarios.iter().enumerate().map(|(index, scenario)| {
             let counts = self.of_scenario(index);
             let window = self.scenarios[index];
@@ -192,8 +211,8 @@ impl Ledger {
             scenarios: scenarios.collect(),
             iterations: total.completed,
             errors: total.errors,
-            p95: (!recent.values.is_empty())
-                .then(|| Duration::from_nanos(recent.values.value_at_quantile(0.95))),
+            p95: p95.map(|p95| Duration::from_nanos(p95.low as u64)),
+            p95_at_least: p95.is_some_and(|p95| p95.high > p95.low),
         }
     }
 

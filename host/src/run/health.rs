@@ -1,7 +1,7 @@
 //! The runner's own part in its figures: heartbeats, CPU, memory, what an empty operation costs.
 //! SEMANTICS §5.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use super::Shared;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     executor::{Ground, Timer},
     metric::{Builtin, Cell, Name, Names, Recorder, RecorderConfig, Selector, TagSet, Totals},
     plan::{ConnectionSharing, Limits, Plan},
-    primitive::{LogLine, LogSink, Operation, Ops, Random, Scope, ScopeConfig, Stamped},
+    primitive::{LogLine, LogSink, Operation, Ops, Random, Scope, ScopeConfig, Stamped, database},
 };
 
 /// How often a shard's loop shows that it turns.
@@ -17,11 +17,12 @@ const BEAT: Duration = Duration::from_millis(5);
 /// Empty operations that are measured before a run.
 const PROBES: u32 = 2_001;
 /// Kernel clock ticks per second in /proc, fixed by the ABI.
-const TICKS: f64 = 100.0;
+const TICKS_PER_S: f64 = 100.0;
 
 /// Records how late each beat of the shard's loop was; missed ones from when they were due, so that
-/// a stall of a second counts as two hundred late beats and not as one.
-pub(super) async fn heartbeat(ground: Rc<Ground>) {
+/// a stall of a second counts as two hundred late beats and not as one. A beat belongs to the part of the
+/// run that it was due in: an `init` that keeps the shard busy says nothing of the load's figures.
+pub(super) async fn heartbeat(ground: Rc<Ground>, shared: Arc<Shared>) {
     let clock = ground.clock;
     let mut timer = Timer::new(clock, false);
     let mut due = clock.now() + BEAT;
@@ -30,7 +31,8 @@ pub(super) async fn heartbeat(ground: Rc<Ground>) {
         let now = clock.now();
         while due <= now {
             let late = now.since(due).as_nanos() as u64;
-            ground.recorder.trend(Builtin::RunnerLoopLag.id(), TagSet::default(), due, late);
+            let tags = TagSet { phase: shared.load.phase(due), ..TagSet::default() };
+            ground.recorder.trend(Builtin::RunnerLoopLag.id(), tags, due, late);
             due = due + BEAT;
         }
     }
@@ -73,45 +75,73 @@ pub(super) fn descriptors() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
-/// CPU and memory of this process.
+/// CPU and memory of the runner: of this process, without the threads of what it only hosts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usage {
-    /// CPU time of all threads, in seconds.
+    /// CPU time, in seconds.
     pub(super) cpu_s: f64,
     /// Of it, in user mode and in the kernel.
     pub(super) user_s: f64,
     pub(super) system_s: f64,
-    /// Resident memory, now and at most.
+    /// Resident memory of the process, now and at most.
     pub(super) rss_bytes: u64,
     pub(super) peak_rss_bytes: u64,
 }
 
 impl Usage {
-    /// As the kernel tells it; zero where it does not.
-    pub(super) fn now() -> Self {
+    /// As the kernel tells it; zero where it does not. CPU of the thread of that name, the workload's
+    /// services, is left out, and that of SQLite's threads, which are the database.
+    pub(super) fn now(services: &str) -> Self {
         let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let kilobytes = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key))?;
             line.split_whitespace().next()?.parse::<u64>().ok()
         };
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        // After the name in parentheses, which may hold anything, user time is the 12th field.
-        let fields: Vec<f64> = stat
-            .rsplit_once(')')
-            .map(|(_, rest)| rest.split_whitespace().skip(11).take(2))
-            .into_iter()
-            .flatten()
-            .filter_map(|field| field.parse().ok())
-            .collect();
-        let ticks = |index: usize| fields.get(index).map_or(0.0, |ticks| ticks / TICKS);
+        let all = Ticks::read(Path::new("/proc/self")).unwrap_or_default();
+        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let mut theirs = Ticks::default();
+        for task in tasks.filter_map(|task| Ticks::read(&task.path())) {
+            if task.name == services || database::is_thread(&task.name) {
+                theirs.user_s += task.user_s;
+                theirs.system_s += task.system_s;
+                theirs.cpu_s += task.cpu_s;
+            }
+        }
         Self {
-            cpu_s: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
-            user_s: ticks(0),
-            system_s: ticks(1),
+            cpu_s: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9 - theirs.cpu_s,
+            user_s: (all.user_s - theirs.user_s).max(0.0),
+            system_s: (all.system_s - theirs.system_s).max(0.0),
             rss_bytes: kilobytes("VmRSS:").unwrap_or(0) * 1024,
             peak_rss_bytes: kilobytes("VmHWM:").unwrap_or(0) * 1024,
         }
+    }
+}
+
+/// CPU time of a process or a thread by the kernel's ticks, which are a hundredth of a second long.
+#[derive(Clone, Debug, Default)]
+struct Ticks {
+    name: String,
+    user_s: f64,
+    system_s: f64,
+    /// The sum; exact where the kernel counts nanoseconds.
+    cpu_s: f64,
+}
+
+impl Ticks {
+    /// What a folder of /proc says.
+    fn read(folder: &Path) -> Option<Self> {
+        let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
+        // The name stands in parentheses and may hold anything; after it, user time is the 12th field.
+        let (before, after) = stat.rsplit_once(')')?;
+        let (_, name) = before.split_once('(')?;
+        let mut fields = after.split_whitespace().skip(11).map(str::parse::<f64>);
+        let (user_s, system_s) =
+            (fields.next()?.ok()? / TICKS_PER_S, fields.next()?.ok()? / TICKS_PER_S);
+        let exact = std::fs::read_to_string(folder.join("schedstat")).ok();
+        let nanos = exact.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
+        let cpu_s = nanos.map_or(user_s + system_s, |nanos| nanos / 1e9);
+        Some(Self { name: name.to_owned(), user_s, system_s, cpu_s })
     }
 }
 

@@ -18,6 +18,7 @@ mod conduct;
 pub mod event;
 mod facts;
 mod health;
+mod load;
 mod log;
 mod serve;
 mod services;
@@ -76,9 +77,9 @@ pub struct RunOutcome {
     pub start: Instant,
     /// The names that tags are made of.
     pub names: Names,
-}
     /// Whether it came to its end: not stopped, aborted or timed out, by a threshold or by a fault.
     pub complete: bool,
+}
 
 /// What all shards of a run share.
 #[derive(Debug)]
@@ -92,8 +93,11 @@ struct Shared {
     scenarios: Vec<Arc<ScenarioShared>>,
     /// Shards that run VUs; with services there is one more, that runs those.
     shards: usize,
-    /// CPU time that the services' thread has used.
+    load: load::Load,
+    /// CPU time of services, as last told; for a thread of services in a run, of that thread.
     service_cpu_ns: AtomicU64,
+    /// Of it since then, what handlers' operations have accounted for.
+    handled_cpu_ns: AtomicU64,
     log: Arc<log::Outlet>,
     trace: bool,
 }
@@ -104,7 +108,9 @@ pub async fn run(input: RunInput) -> RunOutcome {
     let shared = Arc::new(Shared {
         scenarios: ScenarioShared::of(&input.plan, shards),
         shards,
+        load: load::Load::default(),
         service_cpu_ns: AtomicU64::new(0),
+        handled_cpu_ns: AtomicU64::new(0),
         log: Arc::new(log::Outlet::new(input.events, input.plan.limits.log_lines)),
         plan: input.plan,
         workload: input.workload,

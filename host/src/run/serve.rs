@@ -18,7 +18,7 @@ use super::{
     Shared, StopLevel, StopSignal, collect,
     collect::{Ask, AskKind},
     event::Event,
-    log,
+    load, log,
     services::{self, Offer, Services},
     shard::{self, Report},
 };
@@ -85,7 +85,9 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
         scenarios: Vec::new(),
         // The one thread there is has services and no VUs.
         shards: 0,
+        load: load::Load::default(),
         service_cpu_ns: AtomicU64::new(0),
+        handled_cpu_ns: AtomicU64::new(0),
         log: Arc::new(log::Outlet::new(input.events, input.plan.limits.log_lines)),
         plan: input.plan,
         workload: input.workload,
@@ -108,7 +110,7 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
         workers: input.concurrency,
         prepared: true,
     };
-    let mut services = services::offered(&ground, offer).await?;
+    let mut services = services::offered(&ground, &shared, offer).await?;
     ready(ground.plan.services.len());
     let books = Rc::new(Books {
         shared: Arc::clone(&shared),
@@ -190,8 +192,10 @@ async fn reply(books: Rc<Books>, idle: Rc<impl Fn() -> bool>, message: bus::Mess
         };
         let _ = tokio::time::timeout(LAST, settling).await;
     }
-    services::record_cpu(shared, ground, &books.name, rustix::time::ClockId::ProcessCPUTime);
-    let mut snapshot = ground.recorder.take(shared.clock.now());
+    let now = shared.clock.now();
+    let clock = rustix::time::ClockId::ProcessCPUTime;
+    services::record_cpu(shared, ground, &books.name, clock, now);
+    let mut snapshot = ground.recorder.take(now);
     if ask.kind == AskKind::Begin {
         // It is not of this run.
         snapshot.cells.clear();

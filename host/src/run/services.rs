@@ -5,11 +5,20 @@
 //! they use is not the runner's CPU, and what they do cannot hold up a VU. Messages of all subjects
 //! are handled by one bounded pool of virtual users; what waits for one waits in its subscription, in
 //! order. A handler's time is taken here, around the handler, and tagged `target:<service>`.
+//!
+//! What a handler does with bus and database is the system's work and not the load: it is measured under
+//! `phase:service`, which no selector matches that does not name it. `service_*` are the figures of the
+//! service itself; those of messages that came before the load or after it are setup's and teardown's.
+//!
+//! A handler's CPU is what its thread used while it was polled. What the process used besides
+//! (`wavetank serve`: its bus connection and database threads) is nobody's operation and bears no `op`.
 
 use std::{
     cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -21,7 +30,7 @@ use tokio::{
 
 use super::Shared;
 use crate::{
-    clock::Span,
+    clock::{Instant, Span},
     executor::Ground,
     metric::{Builtin, Name, Outcome, Phase, TagSet},
     plan::ConnectionSharing,
@@ -67,6 +76,7 @@ struct Worker {
 
 /// What the handlers of all subjects share.
 struct Pool {
+    shared: Arc<Shared>,
     ground: Rc<Ground>,
     offer: Offer,
     idle: RefCell<Vec<Worker>>,
@@ -92,19 +102,24 @@ impl Drop for Busy {
 }
 
 /// Subscribes the services of a run to all subjects; live when this returns.
-pub(super) async fn start(ground: &Rc<Ground>) -> Result<Services, (Cause, String)> {
+pub(super) async fn start(
+    ground: &Rc<Ground>,
+    shared: &Arc<Shared>,
+) -> Result<Services, (Cause, String)> {
     let offer =
         Offer { target: "service".to_owned(), queue: None, workers: WORKERS, prepared: false };
-    offered(ground, offer).await
+    offered(ground, shared, offer).await
 }
 
 /// Subscribes to all subjects of the plan; live when this returns.
 pub(super) async fn offered(
     ground: &Rc<Ground>,
+    shared: &Arc<Shared>,
     offer: Offer,
 ) -> Result<Services, (Cause, String)> {
     let workers = offer.workers.max(1);
     let pool = Rc::new(Pool {
+        shared: Arc::clone(shared),
         ground: Rc::clone(ground),
         idle: RefCell::default(),
         room: Arc::new(Semaphore::new(workers)),
@@ -207,7 +222,8 @@ async fn serve(pool: Rc<Pool>, subscription: bus::Subscription, handler: Rc<str>
         if dropped > 0 {
             let metric = Builtin::BusSlowConsumerDrops.id();
             let ground = &pool.ground;
-            ground.recorder.add(metric, pool.tags(&handler), ground.clock.now(), dropped as f64);
+            let tags = TagSet { phase: Phase::Service, ..pool.tags(&handler) };
+            ground.recorder.add(metric, tags, ground.clock.now(), dropped as f64);
         }
         pool.begin(&mut handling, &handler, message).await;
     }
@@ -225,18 +241,20 @@ async fn handle(pool: &Pool, handler: &str, message: bus::Message) {
     let ground = &pool.ground;
     let recorder = &ground.recorder;
     let reply_to = message.reply_to.clone();
-    let tags = pool.tags(handler);
     let mut worker = match pool.worker().await {
         Ok(worker) => worker,
         Err(error) => {
-            recorder.rate(Builtin::ServiceFailed.id(), tags, ground.clock.now(), true);
+            let now = ground.clock.now();
+            recorder.rate(Builtin::ServiceFailed.id(), pool.tags_at(handler, now), now, true);
             return ground.error("service", 0, &error);
         }
     };
     let scope = Rc::clone(&worker.primitives.scope);
     let due = ground.clock.now();
-    scope.begin(tags, due, Random::new(ground.plan.seed, "service", due.as_nanos()));
-    let handling = worker.user.handle(handler, message);
+    let tags = pool.tags_at(handler, due);
+    let own = TagSet { phase: Phase::Service, ..tags };
+    scope.begin(own, due, Random::new(ground.plan.seed, "service", due.as_nanos()));
+    let handling = pool.metered(tags, due, worker.user.handle(handler, message));
     let result = tokio::time::timeout(HANDLE_TIMEOUT, handling).await.unwrap_or_else(|_| {
         Err(GuestError {
             kind: GuestErrorKind::Limit,
@@ -368,6 +386,30 @@ impl Pool {
         }
     }
 
+    /// Drives a handler and records the CPU that this thread used meanwhile.
+    async fn metered<T>(&self, tags: TagSet, due: Instant, handling: impl Future<Output = T>) -> T {
+        let mut handling = pin!(handling);
+        if self.shared.clock.is_virtual() {
+            return handling.await;
+        }
+        let thread = || cpu_nanos(rustix::time::ClockId::ThreadCPUTime);
+        poll_fn(|context| {
+            let before = thread();
+            let polled = handling.as_mut().poll(context);
+            let used = thread().saturating_sub(before);
+            self.shared.handled_cpu_ns.fetch_add(used, Ordering::Relaxed);
+            let seconds = used as f64 / 1e9;
+            self.ground.recorder.add(Builtin::ServiceCpuSeconds.id(), tags, due, seconds);
+            polled
+        })
+        .await
+    }
+
+    /// The tags of what a handler is measured by itself, for a message that came then.
+    fn tags_at(&self, handler: &str, at: Instant) -> TagSet {
+        TagSet { phase: phase(&self.shared, at), ..self.tags(handler) }
+    }
+
     fn tags(&self, handler: &str) -> TagSet {
         let names = self.ground.recorder.names();
         TagSet {
@@ -379,27 +421,40 @@ impl Pool {
     }
 }
 
-/// Each second: the CPU time of the services' thread, kept apart from the runner's.
-pub(super) fn sample_cpu(shared: &Shared, ground: &Ground) {
+/// Each second, and where the load begins and ends: the CPU time of the services' thread until then,
+/// kept apart from the runner's.
+pub(super) fn sample_cpu(shared: &Shared, ground: &Ground, at: Instant) {
     if shared.clock.is_virtual() {
         return;
     }
     let clock = rustix::time::ClockId::ThreadCPUTime;
-    record_cpu(shared, ground, "service", clock);
+    record_cpu(shared, ground, "service", clock, at);
 }
 
-/// The CPU time that was used since the last call.
+/// The CPU time that was used since the last call, until `at`, and that no handler has accounted for.
 pub(super) fn record_cpu(
     shared: &Shared,
     ground: &Ground,
     target: &str,
     clock: rustix::time::ClockId,
+    at: Instant,
 ) {
-    let cpu = rustix::time::clock_gettime(clock);
-    let nanos = cpu.tv_sec as u64 * 1_000_000_000 + cpu.tv_nsec as u64;
-    let before = shared.service_cpu_ns.swap(nanos, std::sync::atomic::Ordering::Relaxed);
+    let nanos = cpu_nanos(clock);
+    let before = shared.service_cpu_ns.swap(nanos, Ordering::Relaxed);
+    let handled = shared.handled_cpu_ns.swap(0, Ordering::Relaxed);
     let target = ground.recorder.names().intern(target);
-    let tags = TagSet { target, ..TagSet::default() };
-    let used = nanos.saturating_sub(before) as f64 / 1e9;
-    ground.recorder.add(Builtin::ServiceCpuSeconds.id(), tags, shared.clock.now(), used);
+    let tags = TagSet { phase: phase(shared, at), target, ..TagSet::default() };
+    let used = nanos.saturating_sub(before).saturating_sub(handled) as f64 / 1e9;
+    ground.recorder.add(Builtin::ServiceCpuSeconds.id(), tags, at, used);
+}
+
+fn cpu_nanos(clock: rustix::time::ClockId) -> u64 {
+    let cpu = rustix::time::clock_gettime(clock);
+    cpu.tv_sec as u64 * 1_000_000_000 + cpu.tv_nsec as u64
+}
+
+/// The part of the run that a service's own figures at an instant belong to. A process that serves knows
+/// no load: which run asks decides what is of it.
+fn phase(shared: &Shared, at: Instant) -> Phase {
+    if shared.shards == 0 { Phase::Main } else { shared.load.phase(at) }
 }

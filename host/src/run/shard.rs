@@ -41,6 +41,8 @@ pub(super) enum Command {
     Prepare(Arc<Json>),
     /// The load begins: windows are counted from here.
     Begin(Instant),
+    /// The load has ended.
+    End(Instant),
     /// Run the shard's lane of a scenario.
     Start { scenario: usize, at: Instant },
     /// No new iterations; interrupt the running ones.
@@ -88,10 +90,15 @@ pub(super) struct Wires {
     pub(super) intervals: mpsc::Sender<(usize, Interval)>,
 }
 
+/// The name of a shard's thread; services have that of the shard behind the last one.
+pub(super) fn thread_name(index: usize) -> String {
+    format!("shard-{index}")
+}
+
 /// Starts a shard on a thread of its own.
 pub(super) fn spawn(shared: Arc<Shared>, index: usize, wires: Wires) -> std::io::Result<()> {
     let reports = wires.reports.clone();
-    std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+    std::thread::Builder::new().name(thread_name(index)).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => {
@@ -159,11 +166,12 @@ async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Ca
     let clock = state.shared.clock;
     let serves = index == state.shared.shards;
     if serves {
-        state.services = Some(services::start(&state.ground).await?);
+        state.services = Some(services::start(&state.ground, &state.shared).await?);
     }
     let mut background = JoinSet::new();
     if !clock.is_virtual() && !serves {
-        background.spawn_local(health::heartbeat(Rc::clone(&state.ground)));
+        let (ground, shared) = (Rc::clone(&state.ground), Arc::clone(&state.shared));
+        background.spawn_local(health::heartbeat(ground, shared));
     }
     let _ = reports.send((index, Report::Ready));
     let mut next = clock.now() + INTERVAL;
@@ -172,7 +180,13 @@ async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Ca
             biased;
             command = commands.recv() => match command {
                 Some(Command::Finish) | None => break,
+                Some(Command::End(end)) if serves => {
+                    services::sample_cpu(&state.shared, &state.ground, before(end));
+                }
                 Some(Command::Begin(start)) => {
+                    if serves {
+                        services::sample_cpu(&state.shared, &state.ground, before(start));
+                    }
                     // What was sampled before has its seconds counted from another origin.
                     if let Ok(place) = intervals.reserve().await {
                         place.send((index, state.interval()));
@@ -190,7 +204,7 @@ async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Ca
             }
             () = clock.sleep_until(next) => {
                 if serves {
-                    services::sample_cpu(&state.shared, &state.ground);
+                    services::sample_cpu(&state.shared, &state.ground, clock.now());
                 }
                 if let Ok(place) = intervals.try_reserve() {
                     place.send((index, state.interval()));
@@ -208,6 +222,11 @@ async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Ca
     let errors = state.ground.errors.take();
     let _ = reports.send((index, Report::Finished { interval, errors }));
     Ok(())
+}
+
+/// The last instant of what ends at an instant.
+const fn before(end: Instant) -> Instant {
+    Instant::from_nanos(end.as_nanos().saturating_sub(1))
 }
 
 impl Shard {
@@ -235,7 +254,7 @@ impl Shard {
             Command::Teardown => {
                 self.tasks.spawn_local(async move { Report::Teardown(teardown(ground).await) });
             }
-            Command::Begin(_) | Command::Finish => {}
+            Command::Begin(_) | Command::End(_) | Command::Finish => {}
         }
     }
 

@@ -123,6 +123,18 @@ impl Native {
     }
 }
 
+/// Keeps the calling thread busy for so much of its CPU time.
+pub(super) fn use_cpu(time: Duration) {
+    let used = || {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32)
+    };
+    let until = used() + time;
+    while used() < until {
+        std::hint::spin_loop();
+    }
+}
+
 pub(super) fn threw(message: &str) -> GuestError {
     GuestError { kind: GuestErrorKind::Threw, message: message.to_owned(), place: None }
 }
@@ -198,6 +210,14 @@ impl VirtualUser for NativeVu {
             self.primitives.scope.enter_guest(None);
             match handler {
                 "echo" => Ok(Some(message.payload)),
+                "busy" => {
+                    let message =
+                        bus::Outgoing { subject: "svc.log".to_owned(), ..bus::Outgoing::default() };
+                    self.primitives.bus.publish(message).await.unwrap().unwrap();
+                    self.primitives.scope.check("stored", false).unwrap();
+                    use_cpu(ms(2));
+                    Ok(Some(bytes::Bytes::new()))
+                }
                 _ => Err(threw(handler)),
             }
         })
@@ -268,7 +288,7 @@ impl Ran {
         &self.outcome.facts.scenarios[index]
     }
 
-    fn select(&self, metric: Builtin, selector: &[(&str, &str)]) -> Cell<u64> {
+    pub(super) fn select(&self, metric: Builtin, selector: &[(&str, &str)]) -> Cell<u64> {
         let tags = selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let selector = Selector(tags.collect());
         let names = &self.outcome.names;

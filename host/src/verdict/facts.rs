@@ -59,22 +59,24 @@ pub struct ScenarioFacts {
     pub duration_s: f64,
 }
 
-/// How the runner was.
+/// How the runner was, from the load's beginning to its end. Its CPU is that of all threads of its process
+/// but two kinds: the workload's own services, and SQLite's threads, which are the database. A read that
+/// SQLite does in place, on a shard's thread, counts as the runner's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunnerFacts {
     /// Cores that its shards could use.
     pub cores: u32,
-    /// CPU of all its threads over the run, in percent of one core.
+    /// CPU over the load, in percent of one core.
     pub cpu_percent: f64,
     /// The most in one second.
     pub cpu_percent_max: f64,
-    /// User and system CPU seconds.
+    /// CPU seconds in user mode, to a hundredth.
     pub cpu_user_s: f64,
-    /// User and system CPU seconds.
+    /// CPU seconds in the kernel, to a hundredth.
     pub cpu_system_s: f64,
-    /// Resident memory at the end.
+    /// Resident memory of the whole process at the end of the load.
     pub rss_bytes: u64,
-    /// The most resident memory.
+    /// The most resident memory of the whole process until then.
     pub peak_rss_bytes: u64,
     /// What the host adds to an empty operation on this machine: its median, in nanoseconds, taken
     /// before the run with the same clock and recorder.

@@ -148,7 +148,10 @@ impl Universe<'_> {
                 Some((format!("`{name}` is a share of both outcomes"), Vec::new()))
             }
             "outcome" => unknown("outcome", vec!["ok".into(), "error".into()]),
-            "phase" => unknown("phase", vec!["setup".into(), "warmup".into(), "teardown".into()]),
+            "phase" => {
+                let phases = ["setup", "warmup", "teardown", "service"];
+                unknown("phase", phases.map(str::to_owned).into())
+            }
             "check" if metric != Builtin::Checks.id() => {
                 Some((format!("`{name}` has no tag `check`: `checks` has"), Vec::new()))
             }
@@ -291,9 +294,6 @@ impl Universe<'_> {
         Ok(Expression(conjuncts.collect::<Result<_, Fault>>()?))
     }
 
-    fn assertion(&self, metric: MetricId, written: Written) -> Result<Assertion, Fault> {
-        let dimension = self.dimension(metric, &written.aggregate)?;
-        let range = written.operand.range;
     /// Whether a metric is derived.
     pub(super) fn is_derived(&self, metric: &str) -> bool {
         self.registry.find(metric).is_some_and(|id| id >= self.first_derived)
@@ -312,9 +312,12 @@ impl Universe<'_> {
         }
     }
 
+    fn assertion(&self, metric: MetricId, written: Written) -> Result<Assertion, Fault> {
+        let dimension = self.dimension(metric, &written.aggregate)?;
+        self.check_window(metric, written.window.as_ref())?;
+        let range = written.operand.range;
         let operand = match written.operand.value {
             WrittenOperand::Number { value, unit } => {
-        self.check_window(metric, written.window.as_ref())?;
                 Operand::Number(number(value, unit.as_ref(), dimension, &range)?)
             }
             WrittenOperand::Baseline => {
@@ -326,10 +329,10 @@ impl Universe<'_> {
             }
             WrittenOperand::Figure { factor, figure, window } => {
                 let other = self.check_figure(&figure, Some(metric))?;
+                self.check_window(other, window.as_ref())?;
                 let theirs = self.dimension(other, &figure.aggregate)?;
                 if theirs != dimension {
                     return Err(Fault::new(
-                self.check_window(other, window.as_ref())?;
                         range,
                         format!("{} cannot be compared with {}", dimension.words(), theirs.words()),
                         "compare figures of one kind",

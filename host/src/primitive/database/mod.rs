@@ -34,6 +34,11 @@ use self::{
 use super::{Failure, Measured, Misuse, Scope};
 use crate::metric::Name;
 
+/// Whether a thread of this process, by its name, is the database and not the runner.
+pub fn is_thread(name: &str) -> bool {
+    sqlite::is_thread(name)
+}
+
 /// A statement with its values.
 #[derive(Clone, Debug, Default)]
 pub struct Statement {

@@ -192,6 +192,44 @@ async fn random_numbers_belong_to_the_iteration() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn progress_shows_what_users_wait_and_what_was_cut_off_as_at_least() {
+    // Every hundredth iteration takes 400 ms and holds up those behind it, for 391 ms, 382 ms, …
+    let native = Native::new(|primitives, iteration| {
+        Box::pin(async move {
+            let clock = primitives.scope.clock();
+            let takes = if iteration.number % 100 == 0 { ms(400) } else { ms(1) };
+            clock.sleep_until(clock.now() + takes).await;
+            Ok(())
+        })
+    });
+    let executor = |duration| Executor::ConstantArrivalRate {
+        rate: 100.0,
+        time_unit: SECOND,
+        duration,
+        arrival: arrival(1, 1),
+    };
+    let shown = |ran: &Ran| -> Vec<(Duration, bool)> {
+        let progress = ran.events.iter().filter_map(|event| match event {
+            Event::Progress(progress) => Some((progress.p95?, progress.p95_at_least)),
+            _ => None,
+        });
+        progress.collect()
+    };
+    let ran = run_virtually(plan(vec![scenario("s", executor(5 * SECOND))]), &native).await;
+    // Six of a hundred waited longer than 350 ms; their durations, beside which those of the others are
+    // nothing, must not be taken for it.
+    let whole = shown(&ran);
+    assert!(whole.iter().any(|(p95, _)| (ms(345)..ms(365)).contains(p95)), "{whole:?}");
+    assert!(whole.iter().all(|(_, at_least)| !at_least), "{whole:?}");
+    let stuck = Native::taking(3_600 * SECOND);
+    let mut cut = scenario("s", executor(SECOND));
+    cut.graceful_stop = SECOND / 2;
+    let ran = run_virtually(plan(vec![cut]), &stuck).await;
+    let cut = shown(&ran);
+    assert!(!cut.is_empty() && cut.iter().all(|(_, at_least)| *at_least), "{cut:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn folded_series_are_told() {
     let executor = Executor::ConstantVus { vus: 1, duration: SECOND, pace: None };
     let named = Native::new(|primitives, iteration| {

@@ -1,6 +1,13 @@
 //! Smoke in real time over two shards. Nothing here depends on the speed of the machine.
 
 use super::*;
+use crate::{
+    plan::{
+        Severity, Threshold,
+        threshold::{Aggregate, Assertion, Comparison, Expression, OnMissing, Operand},
+    },
+    verdict::Status,
+};
 
 #[tokio::test]
 async fn shared_iterations_and_arrivals_run_over_two_shards() {
@@ -58,4 +65,53 @@ async fn a_run_of_many_vus_stops_when_told() {
     let ran = run_on(clock, plan(vec![scenario("s", executor)]), &native, stop).await;
     ran.check_identity();
     assert_eq!(ran.scenario(0).started, ran.scenario(0).interrupted);
+}
+
+/// A threshold on a time of the iterations.
+fn limit(metric: Builtin, aggregate: Aggregate, limit: Duration) -> Threshold {
+    Threshold {
+        metric: metric.name().to_owned(),
+        selector: Selector::default(),
+        source: String::new(),
+        expression: Expression(vec![vec![Assertion {
+            aggregate,
+            window: None,
+            comparison: Comparison::Less,
+            operand: Operand::Number(limit.as_nanos() as f64),
+        }]]),
+        severity: Severity::Critical,
+        warn_within: None,
+        no_data: OnMissing::Fail,
+        insufficient: OnMissing::Fail,
+        min_samples: None,
+        abort_on_fail: false,
+        delay_abort_eval: Duration::ZERO,
+        row: None,
+        is_default: false,
+    }
+}
+
+#[tokio::test]
+async fn lag_before_the_load_excuses_no_limit_that_the_load_misses() {
+    let executor =
+        Executor::PerVuIterations { vus: 6, iterations: 1, max_duration: 60 * SECOND, pace: None };
+    let busy: Arc<Hook> = Arc::new(|_| {
+        use_cpu(ms(300));
+        Box::pin(async { Ok(Json::Null) })
+    });
+    let native = Native::taking(2 * SECOND).init(busy.clone()).teardown(busy);
+    let mut plan = plan(vec![scenario("s", executor)]);
+    plan.thresholds = vec![limit(Builtin::IterationDuration, Aggregate::Median, ms(1_900))];
+    let mut ran = run_on(Clock::real(), plan, &native, StopSignal::new()).await;
+    let p99 = |ran: &Ran, selector: &[(&str, &str)]| {
+        ran.trend(Builtin::RunnerLoopLag, selector).values.value_at_quantile(0.99)
+    };
+    assert!(p99(&ran, &[("phase", "setup")]) > 190_000_000, "init was not heavy enough");
+    assert!(ran.trend(Builtin::RunnerLoopLag, &[("phase", "teardown")]).count() > 0);
+    let judgement = ran.outcome.judge.finish(ran.outcome.start, &ran.outcome.facts);
+    if p99(&ran, &[]) > 190_000_000 {
+        eprintln!("not judged: this machine itself held up the load");
+        return;
+    }
+    assert_eq!(judgement.thresholds[0].status, Status::Fail, "{:?}", judgement.thresholds);
 }

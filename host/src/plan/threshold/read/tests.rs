@@ -280,6 +280,7 @@ fn what_something_declared_can_match_is_accepted() {
         "bus_request_duration{scenario:steady,stage:peak,outcome:error,error:timeout}",
         "bus_request_duration{group:::login::form}",
         "bus_request_duration{phase:setup}",
+        "bus_request_duration{phase:service}",
         "bus_requests{team:blue}",
         "bus_requests{tier:gold}",
         "checks{check:found}",

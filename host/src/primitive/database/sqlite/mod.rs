@@ -51,6 +51,15 @@ const STATEMENTS: usize = 256;
 /// How long a thread may take to notice that its statement is over.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Names of the threads: the writer's, and what a reader's begins with.
+const WRITER: &str = "db-writer";
+const READER: &str = "db-reader-";
+
+/// Whether a thread of this name is the database's.
+pub(super) fn is_thread(name: &str) -> bool {
+    name == WRITER || name.starts_with(READER)
+}
+
 /// Kind, version, and how durable it is.
 pub(super) fn describe() -> String {
     format!("SQLite {} (WAL, synchronous=normal)", rusqlite::version())
@@ -94,9 +103,9 @@ impl File {
             closed: AtomicBool::new(false),
         };
         // The writer first: it makes the file and its journal.
-        let mut threads = vec![inner.start("db-writer", limits, false)?];
+        let mut threads = vec![inner.start(WRITER, limits, false)?];
         for reader in 0..cores.clamp(2, 4) {
-            threads.push(inner.start(&format!("db-reader-{reader}"), limits, true)?);
+            threads.push(inner.start(&format!("{READER}{reader}"), limits, true)?);
         }
         *inner.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         Ok(Self(Arc::new(inner)))

@@ -43,30 +43,25 @@ impl Drop for Hog {
 }
 
 /// Does `work` on a thread that has one core, on which a hog spins; what it starts has that core too.
-/// `None`, with the reason printed, where a thread cannot be held to a core.
+/// An error where a thread cannot be held to a core.
 ///
 /// # Panics
 /// If `work` does.
-pub fn beside_a_hog<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+pub fn beside_a_hog<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
     let confined = || {
         confine()?;
         let _hog = Hog::start();
         Ok(work())
     };
-    let done: Result<T, rustix::io::Errno> =
-        thread::scope(|scope| scope.spawn(confined).join()).expect("the work does not panic");
-    if let Err(error) = &done {
-        eprintln!("not judged: a thread cannot be held to one core here: {error}");
-    }
-    done.ok()
+    thread::scope(|scope| scope.spawn(confined).join()).expect("the work does not panic")
 }
 
 /// Holds the calling thread to the first core that it may use.
-fn confine() -> rustix::io::Result<()> {
+fn confine() -> std::io::Result<()> {
     let allowed = sched_getaffinity(None)?;
     let mut one = CpuSet::new();
     if let Some(core) = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)) {
         one.set(core);
     }
-    sched_setaffinity(None, &one)
+    Ok(sched_setaffinity(None, &one)?)
 }

@@ -400,7 +400,13 @@ fn a_hog_beside_the_runner_makes_failed_time_limits_invalid_and_leaves_passed_on
         r#"executor: "constant-arrival-rate", rate: 50, duration: "4s""#,
         r#""iteration_response_time": ["p(95) < 9ms", "p(95) < 60s"]"#,
     );
-    let Some(ran) = beside_a_hog(|| case.run(&script)) else { return };
+    let ran = match beside_a_hog(|| case.run(&script)) {
+        Ok(ran) => ran,
+        Err(error) => {
+            eprintln!("not judged: a process cannot be held to one core here: {error}");
+            return;
+        }
+    };
     let lag = milliseconds(&ran, "runner_loop_lag", "p(99)");
     assert!(lag > 0.9, "the hog was not felt: loop lag p99 {lag} ms");
     let status = |expression| judged(&ran, expression).0;

@@ -92,16 +92,16 @@ fn a_short_schedule_makes_time_limits_invalid_both_ways() {
 
 #[test]
 fn a_short_schedule_spoils_every_time_but_what_measures_itself() {
+    use Builtin::{
+        DbWaitDuration, DispatchDelay, DispatchQueue, DispatchRelease, DispatchStart, EffectError,
+        GuestCpuTime, RunnerLoopLag, ServiceHandleDuration,
+    };
     let judged = |metric: Builtin, short: u64| {
         let threshold = limit(metric.name(), P95, Comparison::Less, 200e6);
         let mut run = run(threshold, 1);
         run.times(metric, "scenario:open", Duration::ZERO, [100; 60]);
         run.facts.scenarios[0].runner_short = short;
         run.only().status
-    };
-    use Builtin::{
-        DbWaitDuration, DispatchDelay, DispatchQueue, DispatchRelease, DispatchStart, EffectError,
-        GuestCpuTime, RunnerLoopLag, ServiceHandleDuration,
     };
     for spoilt in [DispatchDelay, DispatchQueue, EffectError, DbWaitDuration] {
         assert_eq!(judged(spoilt, 10), Status::Pass, "{spoilt:?}");

@@ -11,7 +11,7 @@ use std::{
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Processes that keep a core busy.
-const SPINNERS: usize = 3;
+const SPINNERS: usize = 2;
 
 /// Counts for ever, and ends by itself when the process that started it is gone.
 const SPIN: &str = "while kill -0 $PPID 2>/dev/null; do \

@@ -1,6 +1,9 @@
 //! The calibration suite: what the report says is held against systems of known truth.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::{Duration, Instant},
+};
 
 use wavetank_tests::{
     command::{Ran, Workplace},
@@ -28,14 +31,35 @@ fn ask(ctx) {{
     )
 }
 
+/// Held by all cases; by one that starves a core, alone.
+static CORES: RwLock<()> = RwLock::new(());
+
 struct Case {
     workplace: Workplace,
     server: NatsServer,
+    _shared: Option<RwLockReadGuard<'static, ()>>,
+    _alone: Option<RwLockWriteGuard<'static, ()>>,
 }
 
 impl Case {
     fn new() -> Self {
-        Self { workplace: Workplace::new(WAVETANK), server: wait(NatsServer::start()) }
+        let shared = CORES.read().unwrap_or_else(PoisonError::into_inner);
+        Self { _shared: Some(shared), ..Self::bare() }
+    }
+
+    /// A case whose run is starved on purpose, beside which no other one runs.
+    fn alone() -> Self {
+        let alone = CORES.write().unwrap_or_else(PoisonError::into_inner);
+        Self { _alone: Some(alone), ..Self::bare() }
+    }
+
+    fn bare() -> Self {
+        Self {
+            workplace: Workplace::new(WAVETANK),
+            server: wait(NatsServer::start()),
+            _shared: None,
+            _alone: None,
+        }
     }
 
     fn run(&self, script: &str) -> Ran {
@@ -354,12 +378,14 @@ fn send(ctx) {
     let (_, reason) = judged(&ran, "count each 1s < 30");
     assert!(reason.contains("2 s to 3 s"), "{reason}");
     let delivered = |key: &str| value(&ran, "bus_delivery_duration", &[], key);
-    assert_eq!((delivered("count"), delivered("censored")), (220.0, 30.0));
+    assert_eq!(delivered("censored"), 30.0);
+    // The last ones may come when nobody asks for the next one any more.
+    assert!((200.0..=220.0).contains(&delivered("count")), "{}", delivered("count"));
 }
 
 #[test]
 fn a_runner_that_is_its_own_hog_makes_failed_time_limits_invalid_and_leaves_passed_ones() {
-    let case = Case::new();
+    let case = Case::alone();
     let _responder = Responder::start(
         &case.server.url(),
         "tank.echo",
@@ -389,7 +415,7 @@ fn burn(ctx) { let sum = 0; for n in 0..2000000 { sum += n; } }
 
 #[test]
 fn a_hog_beside_the_runner_makes_failed_time_limits_invalid_and_leaves_passed_ones() {
-    let case = Case::new();
+    let case = Case::alone();
     let _responder = Responder::start(
         &case.server.url(),
         "tank.echo",

@@ -314,7 +314,9 @@ fn output_is_logged_line_by_line_and_bounded() {
         let shard = Shard::hostile(small()).await;
         let mut user = shard.user(1);
         user.iterate("shout").await.unwrap();
-        let lines = shard.lines();
+        // A slow machine may have made it rest, which the host says in between.
+        let own = |line: &String| !line.contains("had to rest");
+        let lines: Vec<_> = shard.lines().into_iter().filter(own).collect();
         assert_eq!(lines[0], "line 0 of many");
         assert!(lines.len() < 10_000, "{}", lines.len());
         assert!(lines.iter().any(|line| line.contains("more bytes of output were dropped")));

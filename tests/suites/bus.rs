@@ -529,8 +529,10 @@ async fn jetstream_stores_deduplicates_and_delivers_until_acknowledged() {
     assert_eq!((first.stream.as_str(), first.sequence), ("wavetank_run1_orders", 1));
     assert!(!first.duplicate && publish("1", Some("id-1")).await.duplicate);
     assert_eq!(publish("2", None).await.sequence, 2);
-    let none = vu.bus.publish_acknowledged(to("unstored", ""), None, None).await.unwrap();
+    let sent = vu.sum(Builtin::DataSent);
+    let none = vu.bus.publish_acknowledged(to("unstored", "12345"), None, None).await.unwrap();
     assert_eq!(none.unwrap_err().kind, "jetstream");
+    assert_eq!(vu.sum(Builtin::DataSent), sent + 5.0, "it was sent, and not acknowledged");
 
     let consumer = vu.bus.consumer("orders", Some("worker"), None).await.unwrap().unwrap();
     let moment = Some(Duration::from_secs(1));

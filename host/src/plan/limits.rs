@@ -26,6 +26,9 @@ pub struct Limits {
     pub script_collection: u64,
     /// Bytes of one string or blob of a script.
     pub script_string: u64,
+    /// Bytes by which the process may grow while one call of a script runs: what closures and nested
+    /// values hold is counted by nothing else.
+    pub script_memory: u64,
     /// Bytes of a component.
     pub component_bytes: u64,
     /// Time to compile a component.
@@ -73,6 +76,7 @@ impl Default for Limits {
             script_call_levels: 64,
             script_collection: 1_000_000,
             script_string: 16 << 20,
+            script_memory: 1 << 30,
             component_bytes: 64 << 20,
             compile_time: Duration::from_secs(60),
             guest_memory: 64 << 20,
@@ -114,6 +118,7 @@ impl Limits {
         "script_call_levels",
         "script_collection",
         "script_string",
+        "script_memory",
         "component_bytes",
         "compile_time",
         "guest_memory",
@@ -195,6 +200,7 @@ impl Limits {
             "script_call_levels" => Slot::Small(&mut self.script_call_levels),
             "script_collection" => Slot::Number(&mut self.script_collection),
             "script_string" => Slot::Bytes(&mut self.script_string),
+            "script_memory" => Slot::Bytes(&mut self.script_memory),
             "component_bytes" => Slot::Bytes(&mut self.component_bytes),
             "compile_time" => Slot::Time(&mut self.compile_time),
             "guest_memory" => Slot::Bytes(&mut self.guest_memory),

@@ -290,7 +290,6 @@ impl Ledger {
                 shared.workload.room(),
                 health::descriptors(),
             ),
-            ..RunnerFacts::default()
         }
     }
 }

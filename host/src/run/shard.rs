@@ -151,23 +151,9 @@ struct Shard {
 async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Cause, String)> {
     let Wires { mut commands, reports, intervals } = wires;
     let ground = Rc::new(ground(&shared, index, reports.clone()).await?);
-    let (stop, _) = watch::channel(false);
-    let scenarios = shared.plan.scenarios.len();
-    let mut state = Shard {
-        index,
-        ground,
-        lanes: vec![None; scenarios],
-        crews: (0..scenarios).map(|_| None).collect(),
-        services: None,
-        tasks: JoinSet::new(),
-        stop,
-        shared,
-    };
+    let mut state = Shard::new(shared, index, ground).await?;
     let clock = state.shared.clock;
-    let serves = index == state.shared.shards;
-    if serves {
-        state.services = Some(services::start(&state.ground, &state.shared).await?);
-    }
+    let serves = state.services.is_some();
     let mut background = JoinSet::new();
     if !clock.is_virtual() && !serves {
         let (ground, shared) = (Rc::clone(&state.ground), Arc::clone(&state.shared));
@@ -230,6 +216,29 @@ const fn before(end: Instant) -> Instant {
 }
 
 impl Shard {
+    async fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        ground: Rc<Ground>,
+    ) -> Result<Self, (Cause, String)> {
+        let scenarios = shared.plan.scenarios.len();
+        let services = if index == shared.shards {
+            Some(services::start(&ground, &shared).await?)
+        } else {
+            None
+        };
+        Ok(Self {
+            index,
+            ground,
+            lanes: vec![None; scenarios],
+            crews: (0..scenarios).map(|_| None).collect(),
+            services,
+            tasks: JoinSet::new(),
+            stop: watch::channel(false).0,
+            shared,
+        })
+    }
+
     fn obey(&mut self, command: Command) {
         let ground = Rc::clone(&self.ground);
         let mut stop = self.stop.subscribe();

@@ -37,6 +37,21 @@ pub fn prefixed(run: &str, name: &str) -> String {
     format!("{prefixed}_{name}")
 }
 
+/// What a server's answer to a publication acknowledges.
+pub fn acknowledged(reply: Reply) -> Result<Acknowledgement, Failure> {
+    let Reply::Message(reply) = reply else {
+        let text = "no stream stores this subject: make one with `ensure_stream`";
+        return Err(Failure::new("jetstream", text));
+    };
+    let reply = answer(&reply)?;
+    let (stream, sequence) = (reply["stream"].as_str(), reply["seq"].as_u64());
+    let (Some(stream), Some(sequence)) = (stream, sequence) else {
+        return Err(Failure::new("jetstream", "the answer is no acknowledgement"));
+    };
+    let duplicate = reply["duplicate"].as_bool().unwrap_or(false);
+    Ok(Acknowledgement { stream: stream.to_owned(), sequence, duplicate })
+}
+
 impl Nats {
     /// Asks the JetStream interface.
     async fn ask(&self, subject: String, question: &Json) -> Result<Json, Failure> {
@@ -92,29 +107,6 @@ impl Nats {
     /// Removes a stream.
     pub async fn delete_stream(&self, name: &str) -> Result<(), Failure> {
         self.ask(format!("STREAM.DELETE.{name}"), &json!({})).await.map(drop)
-    }
-
-    /// Publishes and waits for the server's acknowledgement.
-    pub async fn publish_acknowledged(
-        &self,
-        message: Message,
-        sending: Option<&super::connection::Sending<'_>>,
-    ) -> Result<Acknowledgement, Failure> {
-        match self.request(message, sending).await?.await {
-            Reply::NoResponders => Err(Failure::new(
-                "jetstream",
-                "no stream stores this subject: make one with `ensure_stream`",
-            )),
-            Reply::Message(reply) => {
-                let reply = answer(&reply)?;
-                let (stream, sequence) = (reply["stream"].as_str(), reply["seq"].as_u64());
-                let (Some(stream), Some(sequence)) = (stream, sequence) else {
-                    return Err(Failure::new("jetstream", "the answer is no acknowledgement"));
-                };
-                let duplicate = reply["duplicate"].as_bool().unwrap_or(false);
-                Ok(Acknowledgement { stream: stream.to_owned(), sequence, duplicate })
-            }
-        }
     }
 
     /// Makes a pull consumer; durable if `durable`.

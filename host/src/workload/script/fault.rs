@@ -113,6 +113,12 @@ fn describe_end(ended: Ended) -> (GuestErrorKind, String) {
             GuestErrorKind::CpuTimeout,
             format!("the script ran for longer than its cpu_timeout of {limit:?}"),
         ),
+        Ended::Memory(limit) => (
+            GuestErrorKind::Limit,
+            format!(
+                "the process grew by more than {limit} bytes while the script ran (script_memory)"
+            ),
+        ),
         Ended::StackFull => {
             (GuestErrorKind::Trapped, "the script's stack is full: too much recursion".to_owned())
         }

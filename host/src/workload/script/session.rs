@@ -33,6 +33,10 @@ const LONG: Duration = Duration::from_millis(50);
 /// How far apart in time looks at the clock should be.
 const LOOK: Duration = Duration::from_micros(100);
 
+/// Guest time between two looks at the memory of the process. The first is taken as what it was before:
+/// a call that is over by then has no time to do harm.
+const MEMORY_LOOK: Duration = Duration::from_millis(5);
+
 /// The most operations between two looks at the clock.
 const STRIDE: u32 = 256;
 
@@ -46,6 +50,8 @@ pub enum Ended {
     Cancelled,
     /// It used up its CPU time.
     CpuTimeout(Duration),
+    /// The process has grown by more than this while it ran.
+    Memory(u64),
     /// Its native stack is nearly full.
     StackFull,
     /// Its top level took too long.
@@ -85,6 +91,10 @@ pub struct Session {
     cpu_timeout: Cell<Duration>,
     /// Whether a call that hogs its shard rests: yes where others share it.
     rests: Cell<bool>,
+    /// Guest time of the next look at the memory of the process.
+    memory_due: Cell<Duration>,
+    /// What that was at the first look of this call.
+    memory_before: Cell<Option<u64>>,
 }
 
 /// Who runs on this shard at the moment.
@@ -195,6 +205,9 @@ impl Current {
         if session.ran.get() + slice > limit {
             return Some(session.end_guest(Ended::CpuTimeout(limit)));
         }
+        if let Some(limit) = session.outgrown(session.ran.get() + slice) {
+            return Some(session.end_guest(Ended::Memory(limit)));
+        }
         if slice >= SLICE && session.give_way(slice).is_err() {
             return Some(session.end_guest(Ended::Cancelled));
         }
@@ -225,6 +238,8 @@ impl Session {
             until: Cell::default(),
             cpu_timeout: Cell::new(Duration::MAX),
             rests: Cell::new(false),
+            memory_due: Cell::default(),
+            memory_before: Cell::default(),
         }
     }
 
@@ -237,11 +252,30 @@ impl Session {
         self.switch.block_on(pin!(resting))
     }
 
+    /// The limit, if the process has grown beyond it while this call ran for so long. Rhai counts
+    /// neither what a closure holds nor what was freed, so the kernel is asked; what other VUs took
+    /// meanwhile is counted too, and the limit leaves them room.
+    fn outgrown(&self, ran: Duration) -> Option<u64> {
+        if ran < self.memory_due.get() {
+            return None;
+        }
+        self.memory_due.set(ran + MEMORY_LOOK);
+        let now = resident_bytes()?;
+        let Some(before) = self.memory_before.get() else {
+            self.memory_before.set(Some(now));
+            return None;
+        };
+        let limit = self.primitives.scope.limits().script_memory;
+        (now.saturating_sub(before) > limit).then_some(limit)
+    }
+
     /// Begins a call into the guest.
     pub fn begin_call(&self, budget: Budget) {
         self.ended.set(None);
         self.rests.set(budget.rests);
         self.ran.set(Duration::ZERO);
+        self.memory_due.set(MEMORY_LOOK);
+        self.memory_before.set(None);
         self.cpu_timeout.set(budget.cpu);
     }
 
@@ -296,4 +330,11 @@ impl Turn for Rc<Session> {
     fn was_long(&self) -> bool {
         self.ran.get() > LONG
     }
+}
+
+/// Resident memory of the process; `None` where the kernel does not tell.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
 }

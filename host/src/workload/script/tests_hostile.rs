@@ -2,6 +2,7 @@
 
 use super::tests::{Bench, iteration, on_shard, run, run_once};
 use super::*;
+use crate::workload::Iteration;
 
 fn refused(script: &str) -> Diagnostic {
     Bench::new(script).refused()
@@ -75,6 +76,24 @@ fn values_nested_without_end_neither_crash_nor_leave_the_script() {
     );
     assert_eq!(error.kind, GuestErrorKind::Misuse);
     assert!(error.message.contains("nested more than"), "{error:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_nothing_counts_is_bounded_by_the_growth_of_the_process() {
+    let mut bench = Bench::new("fn iteration(ctx) { let a = []; loop { let b = a; a = || b; } }");
+    // Other tests of this process grow it too, by less than this in the time.
+    let limits = Limits { script_memory: 48 << 20, ..Limits::default() };
+    bench.input.limits = Arc::new(limits);
+    on_shard(async {
+        let shard = bench.shard();
+        let (mut hog, primitives) = bench.user_on(&shard, 1, Json::Null).await;
+        let endless =
+            Iteration { cpu_timeout: Duration::from_secs(60), ..iteration("iteration", 0) };
+        let error = run(&mut hog, &primitives, &endless).await.unwrap_err();
+        assert_eq!(error.kind, GuestErrorKind::Limit);
+        assert!(error.message.contains("script_memory"), "{error:?}");
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::{
         bus::{
             AckToken, Acknowledgement, ConsumerId, Message, Outgoing, StreamSpec,
             connection::Subscription,
-            jetstream::{status, validate_name},
+            jetstream::{acknowledged, status, validate_name},
             nats::Nats,
             subject::{shown, validate_pattern},
         },
@@ -69,17 +69,19 @@ impl Bus {
         let (op, message) = self.check(message)?;
         let bytes = wire_bytes(&message);
         let tags = TagSet { op, ..self.scope.tags() };
+        let (recorder, origin) = (self.scope.recorder(), self.scope.origin());
         let work = pin!(async {
             let sending = self.sending(&tags);
-            let publishing = pin!(nats.publish_acknowledged(message, Some(&sending)));
+            let publishing = pin!(async {
+                let ticket = nats.request(message, Some(&sending)).await?;
+                // Handed over: it is sent, whatever becomes of its acknowledgement.
+                recorder.add(Builtin::DataSent.id(), tags, origin, bytes);
+                acknowledged(ticket.await)
+            });
             let result = self.within(timeout, publishing).await.and_then(|stored| stored);
             Stamped { result, span: None }
         });
-        let result = self.scope.measure(PUBLISH, op, work).await;
-        if result.is_ok() {
-            self.scope.recorder().add(Builtin::DataSent.id(), tags, self.scope.origin(), bytes);
-        }
-        Ok(result)
+        Ok(self.scope.measure(PUBLISH, op, work).await)
     }
 
     /// JetStream: a pull consumer on a stream; durable if named.

@@ -62,6 +62,7 @@ pub fn workload(bench: &Bench, workload: &Path, arguments: &[&str]) -> Ran {
 }
 
 /// The same, looking at its memory now and then.
+#[expect(clippy::disallowed_methods, reason = "a bench has a thread of its own")]
 pub fn watched(bench: &Bench, workload: &Path, arguments: &[&str]) -> Ran {
     start(bench, workload, arguments, |mut child| {
         let rollup = format!("/proc/{}/smaps_rollup", child.id());
@@ -102,7 +103,7 @@ fn start(
         .stderr(Stdio::piped())
         .spawn()
         .expect("wavetank runs");
-    let (output, peak_pss) = wait(child);
+    let (output, proportional) = wait(child);
     let output = output.expect("its output");
     let wall_s = start.elapsed().as_secs_f64();
     let after = children();
@@ -111,7 +112,7 @@ fn start(
     });
     let summary: Value = serde_json::from_str(&text).expect("a summary");
     let peak_rss = summary["runner"]["peak_rss_bytes"].as_f64().unwrap_or(f64::NAN);
-    Ran { summary, cpu_s: after - before, peak_rss, peak_pss, wall_s }
+    Ran { summary, cpu_s: after - before, peak_rss, peak_pss: proportional, wall_s }
 }
 
 /// CPU seconds of all children that ended, in the kernel's ticks of 10 ms.

@@ -14,6 +14,47 @@ pub fn due() -> u64 {
     raw::due()
 }
 
+/// An instant until which a workload is willing to wait, for several calls together.
+///
+/// ```no_run
+/// # use wavetank_sdk::{bus, Result};
+/// use std::time::Duration;
+/// use wavetank_sdk::time::{Deadline, sleep};
+///
+/// # fn iterate() -> Result {
+/// let deadline = Deadline::after(Duration::from_secs(2));
+/// while !deadline.has_passed() {
+///     let state = bus::to("orders.state").text("17").timeout(deadline.left()).request()?;
+///     if state.is_ok_and(|state| state.text() == "done") {
+///         break;
+///     }
+///     sleep(Duration::from_millis(50).min(deadline.left()));
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// On the run's timeline, in nanoseconds.
+    at: u64,
+}
+
+impl Deadline {
+    /// So long from now.
+    pub fn after(duration: Duration) -> Self {
+        Self { at: now().saturating_add(nanos(duration)) }
+    }
+
+    /// The time until then; zero once it has passed.
+    pub fn left(&self) -> Duration {
+        Duration::from_nanos(self.at.saturating_sub(now()))
+    }
+
+    /// Whether nothing is left.
+    pub fn has_passed(&self) -> bool {
+        self.left().is_zero()
+    }
+}
+
 /// Suspends the VU.
 ///
 /// ```no_run

@@ -175,12 +175,14 @@ fn a_component_lives_through_its_lifecycle() {
         assert_eq!(*data, serde_json::json!({"made": "in setup", "seed": SEED}));
         let mut user = shard.try_user(1, Arc::clone(&data)).unwrap();
         user.guest.init().await.unwrap();
-        for exec in ["first", "second", "data", "greet", "nap", "std-sleep", "clock", "file"] {
+        let execs =
+            ["first", "second", "data", "greet", "nap", "std-sleep", "clock", "file", "deadline"];
+        for exec in execs {
             user.iterate(exec).await.unwrap_or_else(|error| panic!("{exec}: {error}"));
         }
         assert_eq!(shard.lines(), ["ahoy from 1"]);
         let Cell::Rate(checks) = shard.measured(Builtin::Checks) else { panic!() };
-        assert_eq!((checks.hits, checks.total), (5, 5));
+        assert_eq!((checks.hits, checks.total), (8, 8));
         first.guest.teardown().await.unwrap();
     });
 }

@@ -11,6 +11,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Scope;
+use crate::clock::{self, Clock};
 
 /// The deadlines of one VU's operations, kept with one timer.
 ///
@@ -55,6 +56,33 @@ impl Deadlines {
 pub fn now(scope: &Scope) -> u64 {
     scope.host_call(|| "time::now()".to_owned());
     scope.clock().now().as_nanos()
+}
+
+/// An instant until which a guest is willing to wait, for several operations in a row: each is given
+/// what is left.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    clock: Clock,
+    at: clock::Instant,
+}
+
+impl Deadline {
+    /// So long from now.
+    pub fn after(scope: &Scope, duration: Duration) -> Self {
+        scope.host_call(|| format!("time::deadline({duration:?})"));
+        let clock = scope.clock();
+        Self { clock, at: clock.now() + duration }
+    }
+
+    /// The time until then; zero once it has passed.
+    pub fn left(&self) -> Duration {
+        self.at.since(self.clock.now())
+    }
+
+    /// Whether nothing is left.
+    pub fn has_passed(&self) -> bool {
+        self.left().is_zero()
+    }
 }
 
 /// Suspends the VU. Its database lease is given back first.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rhai::{Array, Blob, Dynamic, FnPtr, ImmutableString, Map};
 use serde_json::{Number, Value as Json};
 
-use crate::primitive::Misuse;
+use crate::primitive::{Misuse, timing::Deadline};
 
 /// Levels of nesting that a value may have when it leaves a script.
 pub const MAX_DEPTH: usize = 64;
@@ -231,10 +231,13 @@ fn from_number(number: &Number) -> Dynamic {
     }
 }
 
-/// `"500ms"`, `"1m30s"`, or a duration such as `500.ms`.
+/// `"500ms"`, `"1m30s"`, a duration such as `500.ms`, or what is left of a deadline.
 pub fn duration(value: &Dynamic, what: &str) -> Result<Duration, Misuse> {
     if let Some(duration) = value.read_lock::<Duration>() {
         return Ok(*duration);
+    }
+    if let Some(deadline) = value.read_lock::<Deadline>() {
+        return Ok(deadline.left());
     }
     if let Ok(text) = value.as_immutable_string_ref() {
         return parse_duration(&text).ok_or_else(|| {

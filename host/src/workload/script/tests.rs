@@ -243,6 +243,34 @@ fn sleeping_suspends_the_virtual_user_and_not_the_shard() {
 }
 
 #[test]
+fn a_deadline_is_what_is_left_of_it() {
+    let (result, lines) = run_once(
+        "fn iteration(ctx) {
+            let deadline = time::deadline(\"40ms\");
+            log(deadline.left > 0.ms && deadline.left <= 40.ms && !deadline.passed);
+            let inbox = bus::subscribe(\"quiet\");
+            log(inbox.next(deadline) == ());
+            log(deadline.passed && deadline.left == 0.ms);
+            let before = time::now();
+            let reply = bus::request(\"quiet\", \"\", #{ timeout: deadline.left });
+            log(`${reply.ok} ${reply.error}`);
+            db::query(\"SELECT 1\", [], #{ timeout: time::deadline(2.s) });
+            sleep(deadline);
+            log(time::now() - before < 1.s);
+            log(`${deadline}`);
+        }",
+    );
+    result.unwrap();
+    assert_eq!(lines, ["true", "true", "true", "false timeout", "true", "0s left"]);
+    let (result, _) = run_once("fn iteration(ctx) { time::deadline(5); }");
+    let error = result.unwrap_err();
+    assert_eq!(error.kind, GuestErrorKind::Misuse);
+    assert!(error.message.contains("time::deadline: `5` is not a duration"), "{error}");
+    let definitions = definitions();
+    assert!(definitions.contains("fn deadline(duration: Duration) -> Deadline;"), "{definitions}");
+}
+
+#[test]
 fn errors_say_kind_message_and_place() {
     let (result, _) = run_once("fn iteration(ctx) {\n    let a = 1;\n    fail(\"no luck\");\n}");
     let error = result.unwrap_err();

@@ -107,6 +107,7 @@ impl Workload for Hostile {
             #[expect(clippy::disallowed_methods, reason = "what ordinary Rust does must work")]
             "std-sleep" => std::thread::sleep(Duration::from_millis(5)),
             "clock" => check("clock moves", time::now() >= time::due()).map(drop)?,
+            "deadline" => deadline()?,
             "shout" => (0..100_000).for_each(|line| println!("line {line} of many")),
             "file" => check("no files", std::env::vars().next().is_none()).map(drop)?,
             "log" => wavetank_sdk::warn("a warning of its own"),
@@ -141,6 +142,17 @@ fn spin() {
 #[expect(unconditional_recursion, reason = "to see where it ends")]
 fn recurse(depth: u64) -> u64 {
     1 + recurse(black_box(depth))
+}
+
+/// What is left of a deadline, before it and after it.
+fn deadline() -> Result {
+    let deadline = time::Deadline::after(Duration::from_millis(20));
+    let left = deadline.left();
+    check("some is left", !left.is_zero() && left <= Duration::from_millis(20))?;
+    let quiet = bus::subscribe("quiet", None)??;
+    check("nothing came", quiet.next(Some(deadline.left()))??.is_none())?;
+    check("nothing is left", deadline.has_passed() && deadline.left().is_zero())?;
+    Ok(())
 }
 
 /// Subscriptions without end, all kept.

@@ -1,4 +1,14 @@
 //! `time::`, `sleep`, and durations: `500.ms`, `2.s`, `1.5.s`.
+//!
+//! A deadline bounds several calls together, where a duration would bound each of them:
+//!
+//! ```rhai
+//! let deadline = time::deadline("2s");
+//! let order = bus::request("orders.new", "", #{ timeout: deadline });
+//! while !deadline.passed {
+//!     if bus::request("orders.state", order.text, #{ timeout: deadline.left }).text == "done" { break; }
+//! }
+//! ```
 
 use std::{pin::pin, rc::Rc, time::Duration};
 
@@ -6,7 +16,7 @@ use rhai::{Dynamic, Engine, Module};
 
 use super::{def, word};
 use crate::{
-    primitive::timing,
+    primitive::timing::{self, Deadline},
     workload::script::{
         convert,
         fault::{misuse, misused},
@@ -38,6 +48,14 @@ pub fn register(engine: &mut Engine, current: &Rc<Current>) {
     engine.register_fn("<=", |a: Duration, b: Duration| a <= b);
     engine.register_fn(">", |a: Duration, b: Duration| a > b);
     engine.register_fn(">=", |a: Duration, b: Duration| a >= b);
+    engine.register_type_with_name::<Deadline>("Deadline");
+    engine.register_get("left", |it: &mut Deadline| it.left());
+    engine.register_get("passed", |it: &mut Deadline| it.has_passed());
+    for name in ["to_string", "to_debug"] {
+        engine.register_fn(name, |it: &mut Deadline| {
+            format!("{} left", convert::duration_text(it.left()))
+        });
+    }
     let host = current.clone();
     word(
         engine,
@@ -78,6 +96,19 @@ pub fn module(current: &Rc<Current>) -> Module {
         move || -> Called<Duration> {
             let session = host.session("time::now")?;
             Ok(Duration::from_nanos(timing::now(&session.primitives.scope)))
+        },
+    );
+    let host = current.clone();
+    def(
+        &mut module,
+        "deadline(duration: Duration) -> Deadline",
+        "An instant so long from now, for several calls together: a `timeout` that takes it is what is \
+         left until then. Fields: `left`, a Duration, zero once it has passed; `passed`.",
+        move |duration: Dynamic| -> Called<Deadline> {
+            let session = host.session("time::deadline")?;
+            let duration = convert::duration(&duration, "time::deadline");
+            let duration = duration.map_err(|error| misuse(&error))?;
+            Ok(Deadline::after(&session.primitives.scope, duration))
         },
     );
     let host = current.clone();

@@ -149,7 +149,7 @@ impl Universe<'_> {
             }
             "outcome" => unknown("outcome", vec!["ok".into(), "error".into()]),
             "phase" => {
-                let phases = ["setup", "warmup", "teardown", "service"];
+                let phases = ["setup", "warmup", "teardown", "service", "probe"];
                 unknown("phase", phases.map(str::to_owned).into())
             }
             "check" if metric != Builtin::Checks.id() => {

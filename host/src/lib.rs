@@ -44,7 +44,9 @@
 //!   guest code, or the guest's time would be billed to the system.
 //! - Observers cannot slow the engine: events are dropped, never awaited.
 //! - Memory does not grow with the length of a run.
-//! - Every queue, pool and wait has a limit that the plan states ([`plan::Limits`]).
+//! - Every queue, pool and wait has a limit. The plan states those that a workload can run into
+//!   ([`plan::Limits`], and the options of its scenarios); what protects only the host itself (bytes of
+//!   an inbox, messages not yet acknowledged, the patience with a shard) is a constant beside its use.
 //! - A `Plan` that exists is valid.
 //! - Only `cli` reads argv or the environment, prints, or chooses an exit code.
 //! - A local run is segment 0 of 1; a share of a run has no second code path.

@@ -23,11 +23,21 @@ const TEXT: usize = 2_000;
 pub fn inspect(args: &InspectArgs) -> Result<ExitCode, Failed> {
     let program = load::program(&args.workload, &load::Reach::default())?;
     let plan = load::plan(&program, &args.workload, &ScenarioArgs::default(), None)?;
-    let description = facts(&program, &plan);
+    let mut description = facts(&program, &plan);
     if args.json {
+        description["limits"] = plan
+            .limits
+            .list()
+            .into_iter()
+            .map(|(name, value, meaning)| json!({ "name": name, "value": value, "doc": meaning }))
+            .collect();
         out(&format!("{description:#}"));
     } else {
         out(&text(&description, 0));
+        out("limits (--limit NAME=VALUE):");
+        for (name, value, meaning) in plan.limits.list() {
+            out(&format!("  {name:<20} {value:>7}  {meaning}"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -120,7 +120,12 @@ impl Crew {
                 }
                 Ok(None) | Err(Cut::Stop) => {}
                 Err(Cut::Timeout) => {
-                    let text = format!("init in `{}` took longer than an iteration may", lane.name);
+                    let limit = lane.scenario().iteration_timeout;
+                    let text = format!(
+                        "init of a VU of `{}` took longer than iteration_timeout ({limit:?}): raise \
+                         `iteration_timeout` in the scenario's options, or pre-allocate the VUs",
+                        lane.name
+                    );
                     (lane.ground.notify)(Notice::Failed(Cause::WorkloadError, text));
                 }
             }

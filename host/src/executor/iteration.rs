@@ -203,8 +203,10 @@ impl Vu {
             Err(Cut::Stop) => Ended::Interrupted(None),
             Err(Cut::Timeout) => {
                 let limit = self.lane.scenario().iteration_timeout;
-                let message =
-                    format!("an iteration took longer than iteration_timeout ({limit:?})");
+                let message = format!(
+                    "an iteration took longer than iteration_timeout ({limit:?}): raise \
+                     `iteration_timeout` in the scenario's options"
+                );
                 let mut errors = self.lane.ground.errors.borrow_mut();
                 if errors.insert(&self.lane.name, "iteration_timeout", &message, None) {
                     self.primitives.scope.log(LogLevel::Error, message.clone());

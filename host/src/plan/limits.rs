@@ -1,102 +1,80 @@
-//! What a workload may use. Every queue, pool and wait of a run has its limit here.
+//! What a workload may use: every limit that one can run into, with its name, its value and its
+//! meaning in one table, from which the command, its errors and `wavetank inspect` read them.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    quantity::{number, parse_bytes, parse_duration, shown},
+    quantity::{format_duration, number, parse_bytes, parse_duration, shown},
     section::suggestion,
 };
 use crate::diagnostic::Diagnostic;
 
-/// The limits of a run; each can be set with `--limit NAME=VALUE`, NAME being the field's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Bytes of a script and of each file that it imports.
-    pub source_bytes: u64,
-    /// Time to parse a script with its imports.
-    pub parse_time: Duration,
-    /// Rhai operations of one iteration (0: no limit, the CPU timeout holds).
-    pub script_operations: u64,
-    /// Nested calls of script functions.
-    pub script_call_levels: u32,
-    /// Elements of one array or map of a script.
-    pub script_collection: u64,
-    /// Bytes of one string or blob of a script.
-    pub script_string: u64,
-    /// Bytes by which the process may grow while one call of a script runs: what closures and nested
-    /// values hold is counted by nothing else.
-    pub script_memory: u64,
-    /// Bytes of a component.
-    pub component_bytes: u64,
-    /// Time to compile a component.
-    pub compile_time: Duration,
-    /// Bytes of linear memory of one instance.
-    pub guest_memory: u64,
-    /// Elements of one table of an instance.
-    pub guest_table: u64,
-    /// Bytes of a guest's native stack.
-    pub guest_stack: u64,
-    /// Bytes that one host call may copy from a guest.
-    pub hostcall_bytes: u64,
-    /// Handles (subscriptions, transactions) that one VU may hold.
-    pub handles: u32,
-    /// Messages that one subscription of a workload may have waiting.
-    pub subscription_queue: usize,
-    /// Bytes of one payload that a workload may send or be given.
-    pub payload_bytes: usize,
-    /// Bytes of one value given to `log`, `check`, `group` or a tag.
-    pub label_bytes: usize,
-    /// Lines that the workloads of a run may log; the rest is counted.
-    pub log_lines: u64,
-    /// Series of one shard.
-    pub series: usize,
-    /// Rows that one query may return.
-    pub query_rows: usize,
-    /// Requests or messages of one batch call.
-    pub batch: usize,
-    /// Default timeout of a request, a statement, a wait for a message.
-    pub operation_timeout: Duration,
-    /// Database connections of the VUs, all shards together.
-    pub database_connections: u32,
-    /// VUs of a run.
-    pub vus: u32,
-    /// Bytes of a data file.
-    pub data_file_bytes: u64,
+/// The limits as one table: name, type, default, how it is written, what it means.
+macro_rules! limits {
+    ($($name:ident: $type:ty = $default:expr, $slot:ident, $doc:literal;)*) => {
+        /// The limits of a run; each can be set with `--limit NAME=VALUE`, NAME being the field's.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Limits { $(#[doc = $doc] pub $name: $type,)* }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// All names, as `--limit` takes them.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
+
+            /// Each limit's name, its value as `--limit` takes it, and what it means.
+            pub fn list(&self) -> Vec<(&'static str, String, &'static str)> {
+                let mut copy = self.clone();
+                vec![$((stringify!($name), written(&Slot::$slot(&mut copy.$name)), $doc),)*]
+            }
+
+            fn slot(&mut self, name: &str) -> Option<Slot<'_>> {
+                match name {
+                    $(stringify!($name) => Some(Slot::$slot(&mut self.$name)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            source_bytes: 1 << 20,
-            parse_time: Duration::from_secs(2),
-            script_operations: 0,
-            script_call_levels: 64,
-            script_collection: 1_000_000,
-            script_string: 16 << 20,
-            script_memory: 1 << 30,
-            component_bytes: 64 << 20,
-            compile_time: Duration::from_secs(60),
-            guest_memory: 64 << 20,
-            guest_table: 20_000,
-            guest_stack: 512 << 10,
-            hostcall_bytes: 16 << 20,
-            handles: 64,
-            subscription_queue: 65_536,
-            payload_bytes: 1 << 20,
-            label_bytes: 256,
-            log_lines: 10_000,
-            series: 2_000,
-            query_rows: 100_000,
-            batch: 10_000,
-            operation_timeout: Duration::from_secs(5),
-            database_connections: 16,
-            vus: 10_000,
-            data_file_bytes: 64 << 20,
-        }
-    }
+limits! {
+    source_bytes: u64 = 1 << 20, Bytes, "Bytes of a script and of each file that it imports.";
+    parse_time: Duration = Duration::from_secs(2), Time, "Time to parse a script with its imports.";
+    script_operations: u64 = 0, Number, "Rhai operations of one iteration (0: no limit, the CPU timeout holds).";
+    script_call_levels: u32 = 64, Small, "Nested calls of script functions.";
+    script_collection: u64 = 1_000_000, Number, "Elements of one array or map of a script.";
+    script_string: u64 = 16 << 20, Bytes, "Bytes of one string or blob of a script.";
+    script_memory: u64 = 1 << 30, Bytes, "Bytes by which the process may grow while one call of a script runs.";
+    component_bytes: u64 = 64 << 20, Bytes, "Bytes of a component.";
+    compile_time: Duration = Duration::from_secs(60), Time, "Time to compile a component.";
+    guest_memory: u64 = 64 << 20, Bytes, "Bytes of linear memory of one instance.";
+    guest_table: u64 = 20_000, Number, "Elements of one table of an instance.";
+    guest_stack: u64 = 512 << 10, Bytes, "Bytes of a guest's native stack.";
+    hostcall_bytes: u64 = 16 << 20, Bytes, "Bytes that one host call may copy from a guest.";
+    handles: u32 = 64, Small, "Handles (subscriptions, transactions) that one VU may hold.";
+    subscription_queue: usize = 65_536, NumberHere, "Messages that one subscription of a workload may have waiting.";
+    payload_bytes: usize = 1 << 20, BytesHere, "Bytes of one payload that a workload may send or be given.";
+    label_bytes: usize = 256, BytesHere, "Bytes of one value given to `log`, `check`, `group` or a tag.";
+    log_lines: u64 = 10_000, Number, "Lines that the workloads of a run may log; the rest is counted.";
+    series: usize = 2_000, NumberHere, "Series of one shard.";
+    query_rows: usize = 100_000, NumberHere, "Rows that one query may return.";
+    batch: usize = 10_000, NumberHere, "Requests or messages of one batch call.";
+    operation_timeout: Duration = Duration::from_secs(5), Time, "Default timeout of a request, a statement, a wait for a message.";
+    database_connections: u32 = 16, Small, "Database connections of the VUs, all shards together; a run's own services have as many again.";
+    vus: u32 = 10_000, Small, "VUs of a run.";
+    data_file_bytes: u64 = 64 << 20, Bytes, "Bytes of a data file.";
+    lifecycle_cpu: Duration = Duration::from_secs(60), Time, "CPU time of one call of `setup`, `init` or `teardown`.";
+    handler_cpu: Duration = Duration::from_secs(5), Time, "CPU time of a service's handler for one message.";
+    handler_timeout: Duration = Duration::from_secs(60), Time, "Time of a service's handler for one message.";
+    service_workers: u32 = 64, Small, "Messages that a run's own services handle at the same time.";
 }
 
 /// How a limit is written.
@@ -110,35 +88,6 @@ enum Slot<'a> {
 }
 
 impl Limits {
-    /// All names, as `--limit` takes them.
-    pub const NAMES: &'static [&'static str] = &[
-        "source_bytes",
-        "parse_time",
-        "script_operations",
-        "script_call_levels",
-        "script_collection",
-        "script_string",
-        "script_memory",
-        "component_bytes",
-        "compile_time",
-        "guest_memory",
-        "guest_table",
-        "guest_stack",
-        "hostcall_bytes",
-        "handles",
-        "subscription_queue",
-        "payload_bytes",
-        "label_bytes",
-        "log_lines",
-        "series",
-        "query_rows",
-        "batch",
-        "operation_timeout",
-        "database_connections",
-        "vus",
-        "data_file_bytes",
-    ];
-
     /// The defaults with these changes (`--limit NAME=VALUE`): durations as `"2s"`, sizes as
     /// `"64MiB"`, numbers as they are.
     pub fn with<'a>(
@@ -191,37 +140,6 @@ impl Limits {
         }
         Ok(())
     }
-
-    fn slot(&mut self, name: &str) -> Option<Slot<'_>> {
-        Some(match name {
-            "source_bytes" => Slot::Bytes(&mut self.source_bytes),
-            "parse_time" => Slot::Time(&mut self.parse_time),
-            "script_operations" => Slot::Number(&mut self.script_operations),
-            "script_call_levels" => Slot::Small(&mut self.script_call_levels),
-            "script_collection" => Slot::Number(&mut self.script_collection),
-            "script_string" => Slot::Bytes(&mut self.script_string),
-            "script_memory" => Slot::Bytes(&mut self.script_memory),
-            "component_bytes" => Slot::Bytes(&mut self.component_bytes),
-            "compile_time" => Slot::Time(&mut self.compile_time),
-            "guest_memory" => Slot::Bytes(&mut self.guest_memory),
-            "guest_table" => Slot::Number(&mut self.guest_table),
-            "guest_stack" => Slot::Bytes(&mut self.guest_stack),
-            "hostcall_bytes" => Slot::Bytes(&mut self.hostcall_bytes),
-            "handles" => Slot::Small(&mut self.handles),
-            "subscription_queue" => Slot::NumberHere(&mut self.subscription_queue),
-            "payload_bytes" => Slot::BytesHere(&mut self.payload_bytes),
-            "label_bytes" => Slot::BytesHere(&mut self.label_bytes),
-            "log_lines" => Slot::Number(&mut self.log_lines),
-            "series" => Slot::NumberHere(&mut self.series),
-            "query_rows" => Slot::NumberHere(&mut self.query_rows),
-            "batch" => Slot::NumberHere(&mut self.batch),
-            "operation_timeout" => Slot::Time(&mut self.operation_timeout),
-            "database_connections" => Slot::Small(&mut self.database_connections),
-            "vus" => Slot::Small(&mut self.vus),
-            "data_file_bytes" => Slot::Bytes(&mut self.data_file_bytes),
-            _ => return None,
-        })
-    }
 }
 
 impl Slot<'_> {
@@ -232,6 +150,25 @@ impl Slot<'_> {
             Self::Number(_) | Self::NumberHere(_) | Self::Small(_) => "1000",
         }
     }
+}
+
+/// A limit's value as it is set.
+fn written(slot: &Slot<'_>) -> String {
+    match slot {
+        Slot::Bytes(bytes) => format_bytes(**bytes),
+        Slot::BytesHere(bytes) => format_bytes(**bytes as u64),
+        Slot::Time(time) => format_duration(**time),
+        Slot::Number(number) => number.to_string(),
+        Slot::NumberHere(number) => number.to_string(),
+        Slot::Small(number) => number.to_string(),
+    }
+}
+
+/// Bytes as [`parse_bytes`] reads them, in the largest unit of which they are a multiple.
+fn format_bytes(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let fits = units.iter().find(|(bits, _)| bytes > 0 && bytes.is_multiple_of(1 << bits));
+    fits.map_or_else(|| bytes.to_string(), |(bits, unit)| format!("{}{unit}", bytes >> bits))
 }
 
 fn wrong_with(mut error: Diagnostic, name: &str) -> Diagnostic {
@@ -257,6 +194,22 @@ mod tests {
             limits.set(name, if example == "2s" { "7s" } else { "77" }).unwrap();
             assert_ne!(limits, Limits::default(), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_listed_can_be_set() {
+        let changed = Limits { guest_memory: 1_000, vus: 7, ..Limits::default() };
+        let mut again = Limits::default();
+        let listed = changed.list();
+        assert_eq!(listed.iter().map(|(name, ..)| *name).collect::<Vec<_>>(), Limits::NAMES);
+        for (name, value, meaning) in listed.iter().filter(|it| it.0 != "script_operations") {
+            again.set(name, value).unwrap_or_else(|error| panic!("{name}={value}: {error}"));
+            assert!(meaning.ends_with('.'), "{name}: {meaning}");
+        }
+        assert_eq!(again, changed);
+        let value = |name: &str| listed.iter().find(|it| it.0 == name).unwrap().1.clone();
+        assert_eq!(value("guest_memory"), "1000");
+        assert_eq!((value("component_bytes"), value("parse_time")), ("64MiB".into(), "2s".into()));
     }
 
     #[test]

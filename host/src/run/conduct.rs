@@ -168,7 +168,10 @@ impl Conductor {
         let until = self.shared.clock.now() + limit;
         let ready = self.gather(|report| matches!(report, Report::Prepared), Some(until)).await;
         if !ready && self.stopped.is_none() && self.healthy() {
-            let text = format!("init of all VUs took longer than setup_timeout ({limit:?})");
+            let text = format!(
+                "init of all VUs took longer than setup_timeout ({limit:?}): raise `setup_timeout` in \
+                 the workload's options, or use fewer VUs"
+            );
             self.ledger.cause(Cause::SetupTimeout, text);
         }
         ready
@@ -442,7 +445,10 @@ impl Conductor {
                 }
                 if now >= deadline {
                     let limit = self.shared.plan.timeout.unwrap_or_default();
-                    let text = format!("the run took longer than its timeout ({limit:?})");
+                    let text = format!(
+                        "the run took longer than its timeout ({limit:?}): raise --timeout, or leave \
+                         it out"
+                    );
                     self.end(Cause::Interrupted, text);
                 }
             }

@@ -39,11 +39,6 @@ use crate::{
     workload::{GuestError, GuestErrorKind, VirtualUser},
 };
 
-/// Messages that are handled at the same time inside a run.
-const WORKERS: usize = 64;
-/// Wall time after which a handler is cut off.
-const HANDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// How services are offered.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
@@ -106,8 +101,8 @@ pub(super) async fn start(
     ground: &Rc<Ground>,
     shared: &Arc<Shared>,
 ) -> Result<Services, (Cause, String)> {
-    let offer =
-        Offer { target: "service".to_owned(), queue: None, workers: WORKERS, prepared: false };
+    let workers = ground.plan.limits.service_workers as usize;
+    let offer = Offer { target: "service".to_owned(), queue: None, workers, prepared: false };
     offered(ground, shared, offer).await
 }
 
@@ -192,7 +187,10 @@ impl Services {
         }));
         match tokio::time::timeout(limit, stopping).await {
             Err(_) => {
-                let text = format!("stop took longer than teardown_timeout ({limit:?})");
+                let text = format!(
+                    "stop took longer than teardown_timeout ({limit:?}): raise `teardown_timeout` in \
+                     the workload's options"
+                );
                 Err((Cause::TeardownTimeout, text))
             }
             Ok(results) => match results.into_iter().find_map(Result::err) {
@@ -255,10 +253,14 @@ async fn handle(pool: &Pool, handler: &str, message: bus::Message) {
     let own = TagSet { phase: Phase::Service, ..tags };
     scope.begin(own, due, Random::new(ground.plan.seed, "service", due.as_nanos()));
     let handling = pool.metered(tags, due, worker.user.handle(handler, message));
-    let result = tokio::time::timeout(HANDLE_TIMEOUT, handling).await.unwrap_or_else(|_| {
+    let limit = ground.plan.limits.handler_timeout;
+    let result = tokio::time::timeout(limit, handling).await.unwrap_or_else(|_| {
         Err(GuestError {
             kind: GuestErrorKind::Limit,
-            message: format!("a handler took longer than {HANDLE_TIMEOUT:?}"),
+            message: format!(
+                "a handler took longer than handler_timeout ({limit:?}): raise it with --limit \
+                 handler_timeout=DURATION"
+            ),
             place: None,
         })
     });
@@ -359,7 +361,10 @@ impl Pool {
             }
             Err(_) => Err((
                 Cause::SetupTimeout,
-                format!(": all of them took longer than setup_timeout ({limit:?})"),
+                format!(
+                    ": all of them took longer than setup_timeout ({limit:?}): raise `setup_timeout` \
+                     in the workload's options, or have fewer workers"
+                ),
             )),
         }
     }

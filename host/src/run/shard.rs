@@ -395,9 +395,13 @@ pub(super) async fn setup(ground: Rc<Ground>) -> Result<Json, (Cause, String)> {
             ground.error("setup", 0, &error);
             Err((Cause::WorkloadError, format!("setup: {error}")))
         }
-        Err(_) => {
-            Err((Cause::SetupTimeout, format!("setup took longer than setup_timeout ({limit:?})")))
-        }
+        Err(_) => Err((
+            Cause::SetupTimeout,
+            format!(
+                "setup took longer than setup_timeout ({limit:?}): raise `setup_timeout` in the \
+                 workload's options"
+            ),
+        )),
     }
 }
 
@@ -418,7 +422,10 @@ pub(super) async fn teardown(ground: Rc<Ground>) -> Result<(), (Cause, String)> 
         }
         Err(_) => Err((
             Cause::TeardownTimeout,
-            format!("teardown took longer than teardown_timeout ({limit:?})"),
+            format!(
+                "teardown took longer than teardown_timeout ({limit:?}): raise `teardown_timeout` in \
+                 the workload's options"
+            ),
         )),
     }
 }

@@ -5,7 +5,7 @@ use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
 use super::host::{GuestState, World};
-use crate::workload::{GuestError, GuestErrorKind};
+use crate::workload::{GuestError, GuestErrorKind, slice::Allowance};
 
 /// Bytes of a message that are kept.
 const MESSAGE_BYTES: usize = 4 << 10;
@@ -22,14 +22,9 @@ pub(super) fn returned(mut message: String, world: Option<&World>) -> GuestError
 }
 
 /// The guest used its time up.
-pub(super) fn out_of_time(limit: std::time::Duration) -> GuestError {
-    GuestError {
-        kind: GuestErrorKind::CpuTimeout,
-        message: format!(
-            "cut off after {limit:?} of CPU time (`cpu_timeout` in the scenario's options)"
-        ),
-        place: None,
-    }
+pub(super) fn out_of_time(allowance: Allowance) -> GuestError {
+    let kind = GuestErrorKind::CpuTimeout;
+    GuestError { kind, message: allowance.exceeded(), place: None }
 }
 
 /// A trap, or a limit; `wrote` is what the guest wrote to its standard error in this call.

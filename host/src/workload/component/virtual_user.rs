@@ -38,14 +38,10 @@ use super::{
 use crate::{
     metric::{Builtin, Phase, TagSet},
     primitive::{Random, Scope, bus::Message},
-    workload::{GuestError, GuestErrorKind, Iteration, VirtualUser, VirtualUserInput},
+    workload::{
+        GuestError, GuestErrorKind, Iteration, VirtualUser, VirtualUserInput, slice::Allowance,
+    },
 };
-
-/// CPU time of `setup`, `init`, `teardown`, and of making an instance.
-const LIFECYCLE_TIME: Duration = Duration::from_secs(30);
-
-/// CPU time of one message in a service.
-const HANDLE_TIME: Duration = Duration::from_secs(5);
 
 /// A virtual user.
 pub(super) struct Guest {
@@ -115,6 +111,11 @@ impl Guest {
         &self.world.primitives.scope
     }
 
+    /// CPU time of `setup`, `init`, `teardown`, and of making an instance.
+    fn lifecycle(&self) -> Allowance {
+        Allowance::Lifecycle(self.shard.program.limits.lifecycle_cpu)
+    }
+
     /// The instance, or a fresh one.
     async fn take(&mut self) -> Result<Live, GuestError> {
         match self.live.take() {
@@ -142,7 +143,8 @@ impl Guest {
         };
         let mut store = store(program.ticking.engine(), &program.limits, state);
         let clock = scope.clock();
-        let budget = Budget { limit: LIFECYCLE_TIME, rests: false };
+        let allowance = self.lifecycle();
+        let budget = Budget { limit: allowance.time(), rests: false };
         let making = async {
             Ok(match &program.pre {
                 Pre::Workload(pre) => Exports::Workload(pre.instantiate_async(&mut store).await?),
@@ -153,7 +155,7 @@ impl Guest {
         match metered.result {
             Some(Ok(exports)) => Ok(Live { store, exports, ready: false, recorded: 0 }),
             Some(Err(error)) => Err(self.not_made(&error, &mut store)),
-            None => Err(fault::out_of_time(LIFECYCLE_TIME)),
+            None => Err(fault::out_of_time(allowance)),
         }
     }
 
@@ -188,7 +190,7 @@ impl Guest {
     fn leave<T>(
         &mut self,
         mut live: Live,
-        limit: Duration,
+        allowance: Allowance,
         metered: Metered<wasmtime::Result<Result<T, String>>>,
     ) -> Result<T, GuestError> {
         let scope = self.scope();
@@ -207,7 +209,7 @@ impl Guest {
                 return Err(error);
             }
             Some(Err(error)) => Err(fault::trapped(&error, live.store.data_mut(), &wrote)),
-            None => Err(fault::out_of_time(limit)),
+            None => Err(fault::out_of_time(allowance)),
         };
         match result {
             Ok((live, value)) => {
@@ -238,7 +240,8 @@ impl Guest {
         }
         let mut live = self.take().await?;
         let context = self.context();
-        let budget = Budget { limit: LIFECYCLE_TIME, rests: false };
+        let allowance = self.lifecycle();
+        let budget = Budget { limit: allowance.time(), rests: false };
         self.enter(&mut live);
         let scope = Rc::clone(self.scope());
         let clock = scope.clock();
@@ -251,7 +254,7 @@ impl Guest {
                 metered(clock, Some(&scope), budget, pin!(guest.call_start(store, &context))).await
             }
         };
-        self.leave(live, budget.limit, metered)?;
+        self.leave(live, allowance, metered)?;
         if let Some(live) = &mut self.live {
             live.ready = true;
         }
@@ -275,7 +278,8 @@ impl Guest {
     async fn run_setup(&mut self) -> Result<Json, GuestError> {
         let mut live = self.take().await?;
         let context = types::Context { data: "null".to_owned(), ..self.context() };
-        let budget = Budget { limit: LIFECYCLE_TIME, rests: false };
+        let allowance = self.lifecycle();
+        let budget = Budget { limit: allowance.time(), rests: false };
         self.enter(&mut live);
         let scope = Rc::clone(self.scope());
         let clock = scope.clock();
@@ -289,7 +293,7 @@ impl Guest {
                 return Ok(Json::Null);
             }
         };
-        let data = self.leave(live, budget.limit, metered)?;
+        let data = self.leave(live, allowance, metered)?;
         serde_json::from_str(&data).map_err(|error| GuestError {
             kind: GuestErrorKind::Threw,
             message: format!("`setup` returned what is not JSON: {error}"),
@@ -307,7 +311,8 @@ impl Guest {
             }
         };
         self.asked.renew(iteration);
-        let budget = Budget { limit: iteration.cpu_timeout, rests: true };
+        let allowance = Allowance::Iteration(iteration.cpu_timeout);
+        let budget = Budget { limit: allowance.time(), rests: true };
         let scope = Rc::clone(self.scope());
         let clock = scope.clock();
         self.enter(&mut live);
@@ -325,7 +330,7 @@ impl Guest {
             Exports::Service(_) => return self.wrong_world(live, "iterate"),
         };
         self.record_time(metered.used);
-        self.leave(live, budget.limit, metered)
+        self.leave(live, allowance, metered)
     }
 
     async fn run_teardown(&mut self) -> Result<(), GuestError> {
@@ -335,7 +340,8 @@ impl Guest {
         }
         let mut live = self.take().await?;
         let context = self.context();
-        let budget = Budget { limit: LIFECYCLE_TIME, rests: false };
+        let allowance = self.lifecycle();
+        let budget = Budget { limit: allowance.time(), rests: false };
         let scope = Rc::clone(self.scope());
         let clock = scope.clock();
         self.enter(&mut live);
@@ -349,7 +355,7 @@ impl Guest {
                 metered(clock, Some(&scope), budget, pin!(guest.call_stop(store, &context))).await
             }
         };
-        self.leave(live, budget.limit, metered)
+        self.leave(live, allowance, metered)
     }
 
     async fn run_handler(
@@ -361,7 +367,8 @@ impl Guest {
         self.replace(random).await?;
         let mut live = self.take().await?;
         let message = host::received(message);
-        let budget = Budget { limit: HANDLE_TIME, rests: true };
+        let allowance = Allowance::Handler(self.shard.program.limits.handler_cpu);
+        let budget = Budget { limit: allowance.time(), rests: true };
         let scope = Rc::clone(self.scope());
         let clock = scope.clock();
         self.enter(&mut live);
@@ -379,7 +386,7 @@ impl Guest {
             Exports::Workload(_) => return self.wrong_world(live, "handle"),
         };
         self.record_time(metered.used);
-        self.leave(live, budget.limit, metered).map(|reply| reply.map(Bytes::from))
+        self.leave(live, allowance, metered).map(|reply| reply.map(Bytes::from))
     }
 
     fn record_time(&self, used: Duration) {

@@ -109,14 +109,12 @@ fn describe(error: &EvalAltResult, ended: Option<Ended>) -> (GuestErrorKind, Str
 fn describe_end(ended: Ended) -> (GuestErrorKind, String) {
     match ended {
         Ended::Cancelled => (GuestErrorKind::Limit, "the iteration was interrupted".to_owned()),
-        Ended::CpuTimeout(limit) => (
-            GuestErrorKind::CpuTimeout,
-            format!("the script ran for longer than its cpu_timeout of {limit:?}"),
-        ),
+        Ended::CpuTimeout(allowance) => (GuestErrorKind::CpuTimeout, allowance.exceeded()),
         Ended::Memory(limit) => (
             GuestErrorKind::Limit,
             format!(
-                "the process grew by more than {limit} bytes while the script ran (script_memory)"
+                "the process grew by more than {limit} bytes while the script ran: raise it with \
+                 --limit script_memory=BYTES"
             ),
         ),
         Ended::StackFull => {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     clock::{Clock, Instant},
     primitive::{Misuse, Primitives},
-    workload::slice::{self, SLICE},
+    workload::slice::{self, Allowance, SLICE},
 };
 
 /// Guest time after which a stack may hold megabytes that nobody will need again.
@@ -49,7 +49,7 @@ pub enum Ended {
     /// Its future was dropped.
     Cancelled,
     /// It used up its CPU time.
-    CpuTimeout(Duration),
+    CpuTimeout(Allowance),
     /// The process has grown by more than this while it ran.
     Memory(u64),
     /// Its native stack is nearly full.
@@ -88,7 +88,7 @@ pub struct Session {
     ran: Cell<Duration>,
     since: Cell<Instant>,
     until: Cell<Instant>,
-    cpu_timeout: Cell<Duration>,
+    allowance: Cell<Allowance>,
     /// Whether a call that hogs its shard rests: yes where others share it.
     rests: Cell<bool>,
     /// Guest time of the next look at the memory of the process.
@@ -201,9 +201,9 @@ impl Current {
         };
         self.stride.set(stride);
         self.countdown.set(stride);
-        let limit = session.cpu_timeout.get();
-        if session.ran.get() + slice > limit {
-            return Some(session.end_guest(Ended::CpuTimeout(limit)));
+        let allowance = session.allowance.get();
+        if session.ran.get() + slice > allowance.time() {
+            return Some(session.end_guest(Ended::CpuTimeout(allowance)));
         }
         if let Some(limit) = session.outgrown(session.ran.get() + slice) {
             return Some(session.end_guest(Ended::Memory(limit)));
@@ -236,7 +236,7 @@ impl Session {
             ran: Cell::default(),
             since: Cell::default(),
             until: Cell::default(),
-            cpu_timeout: Cell::new(Duration::MAX),
+            allowance: Cell::new(Allowance::Iteration(Duration::MAX)),
             rests: Cell::new(false),
             memory_due: Cell::default(),
             memory_before: Cell::default(),
@@ -276,7 +276,7 @@ impl Session {
         self.ran.set(Duration::ZERO);
         self.memory_due.set(MEMORY_LOOK);
         self.memory_before.set(None);
-        self.cpu_timeout.set(budget.cpu);
+        self.allowance.set(budget.allowance);
     }
 
     /// Marks the first guest instruction. On the fibre, which has just begun to run: its slice began

@@ -9,7 +9,6 @@ use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,23 +25,19 @@ use super::{
 use crate::{
     metric::Builtin,
     primitive::{Misuse, bus::Message},
-    workload::{GuestError, GuestErrorKind, Iteration, VirtualUser, VirtualUserInput},
+    workload::{
+        GuestError, GuestErrorKind, Iteration, VirtualUser, VirtualUserInput, slice::Allowance,
+    },
 };
 
 /// What a call may use of its shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// Guest CPU time after which it is cut off.
-    pub cpu: Duration,
+    pub allowance: Allowance,
     /// Whether a hog has to rest: yes where others share the shard.
     pub rests: bool,
 }
-
-/// Of `setup`, `init` and `teardown`.
-const LIFECYCLE: Budget = Budget { cpu: Duration::from_secs(60), rests: false };
-
-/// Of one call of a handler.
-const HANDLER: Budget = Budget { cpu: Duration::from_secs(5), rests: true };
 
 /// A function of a script, ready to be called.
 #[derive(Debug)]
@@ -132,7 +127,11 @@ impl User {
         keep: fn(&Dynamic, usize) -> Result<T, Misuse>,
     ) -> Result<T, GuestError> {
         match self.program.entry(name)? {
-            Some(entry) => self.call(entry, self.context.clone(), LIFECYCLE, keep).await,
+            Some(entry) => {
+                let time = self.session.primitives.scope.limits().lifecycle_cpu;
+                let budget = Budget { allowance: Allowance::Lifecycle(time), rests: false };
+                self.call(entry, self.context.clone(), budget, keep).await
+            }
             None => Ok(T::default()),
         }
     }
@@ -167,7 +166,8 @@ impl User {
         if self.is_initialised && self.is_lost() {
             self.lifecycle("init", nothing).await?;
         }
-        let budget = Budget { cpu: iteration.cpu_timeout, rests: true };
+        let allowance = Allowance::Iteration(iteration.cpu_timeout);
+        let budget = Budget { allowance, rests: true };
         let result = self.call(entry, self.context.clone(), budget, nothing).await;
         let scope = &self.session.primitives.scope;
         let ran = self.session.ran().as_nanos() as u64;
@@ -199,7 +199,9 @@ impl User {
             self.lifecycle("init", nothing).await?;
         }
         let argument = Dynamic::from(Received::message(message));
-        self.call(entry, argument, HANDLER, |value, limit| {
+        let time = self.session.primitives.scope.limits().handler_cpu;
+        let budget = Budget { allowance: Allowance::Handler(time), rests: true };
+        self.call(entry, argument, budget, |value, limit| {
             if value.is_unit() { Ok(None) } else { convert::payload(value, limit).map(Some) }
         })
         .await

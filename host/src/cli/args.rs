@@ -26,7 +26,7 @@ pub enum Action {
     Run(Box<RunArgs>),
     /// Say everything about a workload that can be said without running it
     Check(CheckArgs),
-    /// Show what a workload is: scenarios, parameters, metrics, imports, digest
+    /// Show what a workload is: scenarios, parameters, metrics, imports, digest, limits
     Inspect(InspectArgs),
     /// Run a service on a bus until stopped
     Serve(ServeArgs),
@@ -144,7 +144,7 @@ pub struct RunArgs {
     /// Prints the plan: VUs and arrivals over time, whether the VUs suffice; runs nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Runs one VU once and shows every host call
+    /// Runs one VU once, of --scenario or else of the first one, and shows every host call
     #[arg(long, conflicts_with = "dry_run")]
     pub trace: bool,
     /// Allows what is refused by default: `bus=PATTERN`, `db`, `existing-data`, `superuser`

@@ -35,13 +35,8 @@ struct Backends {
 pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let allowed = Allowed::parse(&args.allow)?;
     let program = load::program(&args.workload, &grants(&allowed, &args.backends))?;
-    let once = ScenarioArgs {
-        vus: Some(1),
-        iterations: Some(1),
-        seed: args.scenario.seed,
-        ..ScenarioArgs::default()
-    };
-    let scenario = if args.trace { &once } else { &args.scenario };
+    let once = args.trace.then(|| once(&args, &program)).transpose()?;
+    let scenario = once.as_ref().unwrap_or(&args.scenario);
     let plan = Arc::new(load::plan(&program, &args.workload, scenario, args.timeout)?);
     if args.dry_run {
         out(&forecast::render(&plan));
@@ -70,6 +65,22 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     runtime.block_on(close(&backends.bus, &backends.database));
     let summary = judge(&args, &plan, outcome, &info, &environment);
     report(&args, &folder, &summary)
+}
+
+/// What `--trace` runs: the scenario that `--scenario` names, else the plan's first, with one VU, once.
+///
+/// A scenario is chosen always, because only then its `exec`, `env` and tags are kept.
+fn once(args: &RunArgs, program: &Program) -> Result<ScenarioArgs, Failed> {
+    let ScenarioArgs { scenario, seed, tags, .. } = &args.scenario;
+    let chosen = ScenarioArgs {
+        scenario: scenario.clone(),
+        seed: *seed,
+        tags: tags.clone(),
+        ..ScenarioArgs::default()
+    };
+    let plan = load::plan(program, &args.workload, &chosen, args.timeout)?;
+    let first = plan.scenarios.first().map(|scenario| scenario.name.clone());
+    Ok(ScenarioArgs { vus: Some(1), iterations: Some(1), scenario: first, ..chosen })
 }
 
 /// Refuses a database user who could leave the database.

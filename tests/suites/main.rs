@@ -6,6 +6,7 @@ mod check;
 mod component;
 mod contract;
 mod database;
+mod flags;
 mod input;
 mod lifecycle;
 mod outage;

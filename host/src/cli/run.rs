@@ -37,7 +37,11 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let program = load::program(&args.workload, &grants(&allowed, &args.backends))?;
     let once = args.trace.then(|| once(&args, &program)).transpose()?;
     let scenario = once.as_ref().unwrap_or(&args.scenario);
-    let plan = Arc::new(load::plan(&program, &args.workload, scenario, args.timeout)?);
+    let mut plan = load::plan(&program, &args.workload, scenario, args.timeout)?;
+    if database::has_connections(&args.backends.database) {
+        plan.share_connections(scenario.shards).map_err(load::configuration)?;
+    }
+    let plan = Arc::new(plan);
     if args.dry_run {
         out(&forecast::render(&plan));
         return Ok(ExitCode::SUCCESS);

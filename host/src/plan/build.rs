@@ -194,6 +194,25 @@ impl Plan {
         })
     }
 
+    /// Sees to it that each shard has a database connection: fewer shards where their number was left
+    /// open, a refusal where `asked` says how many. For databases whose connections are shared out.
+    pub fn share_connections(&mut self, asked: Option<usize>) -> Result<(), Diagnostic> {
+        let most = self.limits.database_connections as usize;
+        match asked {
+            Some(asked) if asked > most => Err(Diagnostic::new(format!(
+                "{asked} shards are more than the {most} database connections (database_connections): \
+                 each shard needs one of its own"
+            ))
+            .help(format!(
+                "raise them with --limit database_connections={asked}, or use --shards {most}"
+            ))),
+            _ => {
+                self.shards = self.shards.min(most);
+                Ok(())
+            }
+        }
+    }
+
     /// Adds derived metrics and thresholds. They are checked against the scenarios that the workload
     /// declares; what looks at scenarios or stages that flags took away is left out, with a note.
     fn judge_by(

@@ -557,6 +557,25 @@ fn the_forecast_is_what_the_schedules_say() {
 }
 
 #[test]
+fn each_shard_has_a_database_connection() {
+    let options = json!({ "vus": 64, "iterations": 64 });
+    let with = |shards: Option<usize>| {
+        let mut plan = overridden(options.clone(), |overrides| {
+            overrides.shards = shards;
+            overrides.limits.insert("database_connections".to_owned(), "3".to_owned());
+        })
+        .unwrap();
+        plan.share_connections(shards).map(|()| plan.shards)
+    };
+    assert_eq!(with(None).unwrap(), 3, "what was left open is fewer");
+    assert_eq!(with(Some(2)).unwrap(), 2);
+    let refused = with(Some(5)).unwrap_err();
+    assert!(refused.message.contains("5 shards are more than the 3"), "{}", refused.message);
+    let help = refused.help.unwrap();
+    assert!(help.contains("--limit database_connections=5, or use --shards 3"), "{help}");
+}
+
+#[test]
 fn a_low_limit_on_vus_bounds_what_was_left_open_and_refuses_what_was_not() {
     let build = |options| {
         overridden(json!({ "scenarios": { "only": options } }), |it| {

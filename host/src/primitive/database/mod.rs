@@ -23,7 +23,7 @@ mod value;
 
 use std::{rc::Rc, time::Duration};
 
-pub use pool::{DatabaseError, Opening, Pool, Privileges, Source};
+pub use pool::{DatabaseError, Opening, Pool, Privileges, Source, has_connections};
 pub use value::{Dialect, Rows, Value};
 
 use self::{

@@ -84,6 +84,11 @@ pub struct Opening {
     pub limits: Limits,
 }
 
+/// Whether the database at an address has connections that the shards of a run share out.
+pub fn has_connections(address: &str) -> bool {
+    address.starts_with("postgres://") || address.starts_with("postgresql://")
+}
+
 /// A shard's way to connections. Stays on its thread; clones share it.
 #[derive(Clone, Debug)]
 pub struct Pool(Rc<Inner>);
@@ -126,8 +131,14 @@ impl Source {
 
     /// Opens a database.
     pub async fn open_with(opening: Opening) -> Result<Self, DatabaseError> {
-        let kind = Kind::open(&opening).await?;
         let connections = opening.limits.database_connections as usize;
+        if has_connections(&opening.address) && connections < opening.shards {
+            return Err(DatabaseError(format!(
+                "{connections} connections are fewer than {} shards: raise database_connections",
+                opening.shards
+            )));
+        }
+        let kind = Kind::open(&opening).await?;
         Ok(Self { kind, connections, shards: opening.shards.max(1) })
     }
 
@@ -164,7 +175,8 @@ impl Source {
         }
     }
 
-    /// A shard's pool, on the calling thread's runtime: its share of `database_connections`.
+    /// A shard's pool, on the calling thread's runtime: its share of `database_connections`, of which
+    /// there are as many as shards ([`crate::plan::Plan::share_connections`]).
     pub async fn pool(&self, shard: usize) -> Result<Pool, DatabaseError> {
         let more = usize::from(shard < self.connections % self.shards);
         self.pool_of(self.connections / self.shards + more).await
@@ -205,7 +217,7 @@ impl Source {
 impl Kind {
     async fn open(opening: &Opening) -> Result<Self, DatabaseError> {
         let address = opening.address.as_str();
-        if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+        if has_connections(address) {
             return Ok(Self::Postgres(postgres::Server::open(opening).await?));
         }
         let path = match address.strip_prefix("sqlite:") {

@@ -47,7 +47,8 @@ pub(in crate::primitive::database) struct Held {
 
 impl Leases {
     pub(in crate::primitive::database) fn new(server: Server, places: usize) -> Self {
-        let places = Arc::new(Semaphore::new(places.max(1)));
+        debug_assert!(places > 0, "a pool without a place would be waited for in vain");
+        let places = Arc::new(Semaphore::new(places));
         Self(Rc::new(Inner { server, places, idle: RefCell::default() }))
     }
 

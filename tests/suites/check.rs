@@ -28,6 +28,31 @@ fn an_imported_file_is_checked_where_it_stands() {
 }
 
 #[test]
+fn options_and_thresholds_that_cannot_be_are_found_and_the_latter_refused() {
+    let workplace = Workplace::new(WAVETANK);
+    let call = "fn iteration(ctx) {\n    bus::request(\"a\", 1, #{ timeuot: \"1s\" });\n}\n";
+    let file = workplace.file("call.rhai", call);
+    let words =
+        ["`bus::request` has no option `timeuot`", "did you mean `timeout`?", "call.rhai:2:29"];
+    assert_finds(&workplace.run(&["check", &file]), &words);
+    for (metric, threshold, word) in [
+        ("iteration_response_time", "p(95) < 1s", "is of arrivals, and no scenario here has any"),
+        ("dispatch_delay", "p(95) < 1s", "is of arrivals, and no scenario here has any"),
+        ("guest_memory_bytes", "max < 1 MB", "is not measured of this kind of workload"),
+        ("guest_traps", "count == 0", "is not measured of this kind of workload"),
+    ] {
+        let script = format!(
+            "export const options = #{{ vus: 2, duration: \"1s\", thresholds: #{{\n    \
+             \"{metric}\": \"{threshold}\" }} }};\nfn iteration(ctx) {{}}\n"
+        );
+        let file = workplace.file("judged.rhai", script);
+        for command in ["check", "run"] {
+            assert_finds(&workplace.run(&[command, &file]), &[metric, word, "judged.rhai:2", "^"]);
+        }
+    }
+}
+
+#[test]
 fn a_handler_that_the_script_does_not_have_is_found() {
     let workplace = Workplace::new(WAVETANK);
     let script = "export const options = #{ services: #{ \"a\": \"answr\" } };\n\

@@ -113,6 +113,7 @@ fn input(program: &Program, workload: &WorkloadArgs, overrides: Overrides) -> Pl
         overrides,
         cores: machine::cores(),
         places: description.places.clone(),
+        unmeasured: description.unmeasured,
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    metric::{Kind, MetricId, Registry, Selector, Unit, Windowed},
+    metric::{Builtin, Kind, MetricId, Registry, Selector, Unit, Windowed},
 };
 
 /// What a plan is built from.
@@ -34,6 +34,8 @@ pub struct PlanInput {
     /// Where a value of the options stands, by its path (`["scenarios", "steady", "rate"]`): the
     /// loader knows. Used for carets.
     pub places: BTreeMap<Vec<String>, crate::diagnostic::Place>,
+    /// What is never measured of this kind of workload.
+    pub unmeasured: &'static [Builtin],
 }
 
 /// A run, valid.
@@ -116,7 +118,7 @@ const MOST_SCENARIOS: usize = 100;
 impl Plan {
     /// Checks everything that can be checked without running.
     pub fn build(input: PlanInput) -> Result<Self, Diagnostic> {
-        let PlanInput { name, options, functions, overrides, cores, places } = input;
+        let PlanInput { name, options, functions, overrides, cores, places, unmeasured } = input;
         let options = Value::Object(options.0);
         let root = Item { value: &options, path: Vec::new(), places: &places };
         if let Some(limits) = options.get("limits") {
@@ -165,7 +167,7 @@ impl Plan {
             limits,
             notes: Vec::new(),
         };
-        plan.judge_by(&section, registry, &declared)?;
+        plan.judge_by(&section, registry, &declared, unmeasured)?;
         if overrides.quick {
             plan.quicken();
         }
@@ -220,6 +222,7 @@ impl Plan {
         section: &Section<'_>,
         mut registry: Registry,
         declared: &[Scenario],
+        unmeasured: &[Builtin],
     ) -> Result<(), Diagnostic> {
         let first_derived = MetricId(registry.iter().count() as u16);
         let (ops, tags) = (self.ops.clone(), self.tags.clone());
@@ -228,6 +231,8 @@ impl Plan {
             scenarios: declared,
             ops: &ops,
             tags: &tags,
+            left: &self.scenarios,
+            unmeasured,
             first_derived,
         };
         if let Some(item) = section.get("derived") {
@@ -242,12 +247,14 @@ impl Plan {
             scenarios: declared,
             ops: &ops,
             tags: &tags,
+            left: &self.scenarios,
+            unmeasured,
             first_derived,
         };
         if let Some(item) = section.get("thresholds") {
             self.thresholds = threshold::read(&item, &all)?;
         }
-        let left = Universe { scenarios: &self.scenarios, ..all };
+        let left = Universe { scenarios: &self.scenarios, left: &[], ..all };
         let notes = &mut self.notes;
         self.derived.retain(|derived| {
             let kept = left.still_means(derived);

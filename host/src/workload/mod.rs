@@ -23,6 +23,7 @@ use serde_json::Value as Json;
 use crate::{
     clock::Instant,
     diagnostic::{Diagnostic, Place},
+    metric::Builtin,
     plan::{Limits, Options},
     primitive::{Primitives, Random, bus::Message},
 };
@@ -42,6 +43,8 @@ pub struct Description {
     pub parameters: Vec<Parameter>,
     /// Where the values of the options stand in the source, by path.
     pub places: BTreeMap<Vec<String>, Place>,
+    /// What is never measured of this kind of workload.
+    pub unmeasured: &'static [Builtin],
     /// sha256 of the bytes that were loaded, in hex; of all files of a script, in order.
     pub digest: String,
 }

@@ -557,6 +557,44 @@ fn the_forecast_is_what_the_schedules_say() {
 }
 
 #[test]
+fn what_nothing_produces_cannot_be_judged() {
+    let with = |metric: &str, executor: Value| json!({ "thresholds": { metric: "p(95) < 1s" }, "scenarios": { "main": executor } });
+    let closed = || json!({ "executor": "constant-vus", "duration": "5s", "exec": "user_stats" });
+    let open = || {
+        json!({
+            "executor": "constant-arrival-rate", "duration": "5s", "rate": 5, "exec": "user_stats",
+        })
+    };
+    for metric in
+        ["iteration_response_time", "dispatch_delay", "dispatch_delay_queue{scenario:main}"]
+    {
+        assert_eq!(
+            plan(with(metric, open())).thresholds[0].metric,
+            metric.split('{').next().unwrap()
+        );
+        let refused = error(with(metric, closed()));
+        assert!(refused.message.contains("is of arrivals"), "{metric}: {}", refused.message);
+        assert!(refused.help.unwrap().contains("judge `iteration_duration`"));
+        let rate = |overrides: &mut Overrides| {
+            overrides.shortcuts.rate = Some(5.0);
+            overrides.shortcuts.duration = Some(Duration::from_secs(5));
+        };
+        let opened = overridden(with(metric, closed()), rate).unwrap();
+        assert!(opened.notes.is_empty(), "flags make arrivals of it: {:?}", opened.notes);
+        let once = |overrides: &mut Overrides| overrides.shortcuts.iterations = Some(1);
+        let shut = overridden(with(metric, open()), once).unwrap();
+        assert!(shut.notes[0].contains("flags took away"), "{:?}", shut.notes);
+    }
+    let script = |unmeasured| {
+        let options = json!({ "thresholds": { "guest_traps": "count == 0" } });
+        Plan::build(PlanInput { unmeasured, ..input(options) })
+    };
+    script(&[]).unwrap();
+    let refused = script(&[Builtin::GuestTraps]).unwrap_err();
+    assert!(refused.message.contains("`guest_traps` is not measured"), "{}", refused.message);
+}
+
+#[test]
 fn each_shard_has_a_database_connection() {
     let options = json!({ "vus": 64, "iterations": 64 });
     let with = |shards: Option<usize>| {

@@ -17,6 +17,15 @@ use crate::{
     },
 };
 
+/// What only a scenario has whose iterations are due whatever the system does.
+const OF_ARRIVALS: [Builtin; 5] = [
+    Builtin::IterationResponseTime,
+    Builtin::DispatchDelay,
+    Builtin::DispatchRelease,
+    Builtin::DispatchQueue,
+    Builtin::DispatchStart,
+];
+
 /// Everything that a plan declares, and so everything that a sample can bear.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::plan) struct Universe<'a> {
@@ -24,6 +33,10 @@ pub(in crate::plan) struct Universe<'a> {
     pub(in crate::plan) scenarios: &'a [Scenario],
     pub(in crate::plan) ops: &'a [String],
     pub(in crate::plan) tags: &'a BTreeMap<String, String>,
+    /// The scenarios that flags make of these, if they are not these.
+    pub(in crate::plan) left: &'a [Scenario],
+    /// What is never measured of this kind of workload.
+    pub(in crate::plan) unmeasured: &'a [Builtin],
     /// Metrics from this id on are derived: one value, without tags.
     pub(in crate::plan) first_derived: MetricId,
 }
@@ -82,6 +95,39 @@ impl Universe<'_> {
                 help,
             )
         })
+    }
+
+    /// Refuses a metric that nothing here produces.
+    pub(in crate::plan) fn check_source(
+        &self,
+        metric: MetricId,
+        selector: &Selector,
+        range: &Range<usize>,
+    ) -> Result<(), Fault> {
+        let is = |builtin: &Builtin| builtin.id() == metric;
+        let name = &self.registry.get(metric).name;
+        if self.unmeasured.iter().any(is) {
+            return Err(Fault::new(
+                range.clone(),
+                format!("`{name}` is not measured of this kind of workload"),
+                "leave it out",
+            ));
+        }
+        let only = selector.0.get("scenario");
+        let mut chosen = self.scenarios.iter().chain(self.left);
+        let arrivals =
+            chosen.any(|it| it.executor.is_open() && only.is_none_or(|only| *only == it.name));
+        if !arrivals && OF_ARRIVALS.iter().any(is) {
+            let which = only.map_or("no scenario here has any".to_owned(), |only| {
+                format!("the scenario `{}` has none", shown(only))
+            });
+            return Err(Fault::new(
+                range.clone(),
+                format!("`{name}` is of arrivals, and {which}"),
+                "judge `iteration_duration`, or use constant-arrival-rate or ramping-arrival-rate",
+            ));
+        }
+        Ok(())
     }
 
     /// Refuses a selector that no sample of the metric can match.
@@ -198,6 +244,9 @@ impl Universe<'_> {
         if let Some(selector) = &figure.selector {
             self.check_selector(metric, selector)?;
         }
+        let all = Selector::default();
+        let selector = figure.selector.as_ref().map_or(&all, |selector| &selector.value);
+        self.check_source(metric, selector, &figure.aggregate.range)?;
         Ok(metric)
     }
 
@@ -213,6 +262,7 @@ impl Universe<'_> {
         std::iter::once(own).chain(operands).all(|(metric, selector)| {
             self.registry.find(metric).is_some_and(|id| {
                 (id < self.first_derived || derived.contains(&metric))
+                    && self.check_source(id, &selector, &(0..0)).is_ok()
                     && self.check_selector(id, &At { value: selector, range: 0..0 }).is_ok()
             })
         })
@@ -222,7 +272,8 @@ impl Universe<'_> {
     pub(in crate::plan) fn still_means(&self, derived: &Derived) -> bool {
         let matches = |metric: &str, selector: &Selector| {
             self.registry.find(metric).is_some_and(|id| {
-                self.check_selector(id, &At { value: selector.clone(), range: 0..0 }).is_ok()
+                self.check_source(id, selector, &(0..0)).is_ok()
+                    && self.check_selector(id, &At { value: selector.clone(), range: 0..0 }).is_ok()
             })
         };
         match &derived.kind {

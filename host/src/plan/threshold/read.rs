@@ -105,6 +105,7 @@ fn key_of(key: &str, universe: &Universe<'_>) -> Result<(MetricId, At<Selector>)
     let metric =
         universe.metric(&At { value: name.to_owned(), range: 0..brace.max(1).min(key.len()) })?;
     if brace == key.len() {
+        universe.check_source(metric, &Selector::default(), &(0..brace))?;
         return Ok((metric, At { value: Selector::default(), range: brace..brace }));
     }
     let mut input = Input::new(&key[brace..]);
@@ -121,6 +122,7 @@ fn key_of(key: &str, universe: &Universe<'_>) -> Result<(MetricId, At<Selector>)
         return Err(Fault::new(selector.range.end..key.len(), message, "end with `}`"));
     }
     universe.check_selector(metric, &selector)?;
+    universe.check_source(metric, &selector.value, &(0..brace))?;
     Ok((metric, selector))
 }
 

@@ -434,6 +434,7 @@ fn understood(
         functions,
         parameters,
         places: std::collections::BTreeMap::new(),
+        unmeasured: &[],
         digest,
     };
     Ok((description, Json::Object(given).to_string()))

@@ -1,6 +1,6 @@
 //! What can be found in a script without running it: functions that nobody has, calls with the wrong
-//! number of arguments, operations and metrics that the options do not declare. In the script and in
-//! the files that it imports.
+//! number of arguments, options that a host call does not know, operations and metrics that the
+//! script's options do not declare. In the script and in the files that it imports.
 //!
 //! Rhai finds an unknown function only when it is called, which may be an hour into a run. The
 //! checker walks the syntax tree against what is registered with the engine and what the script
@@ -14,7 +14,11 @@ use std::{
 
 use rhai::{AST, ASTNode, Engine, Expr, FnAccess, FnCallExpr, Position, Stmt};
 
-use super::{fault::place, resolver::inside};
+use super::{
+    fault::place,
+    resolver::inside,
+    surface::{CALLS, Call, hint},
+};
 use crate::{
     diagnostic::{Diagnostic, nearest},
     plan::Options,
@@ -93,9 +97,7 @@ fn doubts(known: &Known, ast: &AST, most: usize) -> Vec<(Position, Diagnostic)> 
             _ => None,
         };
         if let Some((call, position, is_method)) = call {
-            for diagnostic in known.doubts(call, is_method) {
-                found.push((position, diagnostic));
-            }
+            found.extend(known.doubts(call, is_method, position));
         }
         found.len() < most
     });
@@ -209,7 +211,12 @@ impl Known {
         });
     }
 
-    fn doubts(&self, call: &FnCallExpr, is_method: bool) -> Vec<Diagnostic> {
+    fn doubts(
+        &self,
+        call: &FnCallExpr,
+        is_method: bool,
+        position: Position,
+    ) -> Vec<(Position, Diagnostic)> {
         if call.op_token.is_some() || SYNTAX.contains(&call.name.as_str()) {
             return Vec::new();
         }
@@ -220,7 +227,8 @@ impl Known {
         } else {
             self.qualified(call)
         };
-        callee.into_iter().chain(self.names(call)).collect()
+        let doubts = callee.into_iter().chain(self.metric(call));
+        doubts.map(|diagnostic| (position, diagnostic)).chain(self.options(call)).collect()
     }
 
     fn function(&self, call: &FnCallExpr) -> Option<Diagnostic> {
@@ -280,31 +288,59 @@ impl Known {
         Some(unknown(&format!("method `{name}`"), name, names))
     }
 
-    /// Operations and metrics that are named but not declared.
-    fn names(&self, call: &FnCallExpr) -> Option<Diagnostic> {
-        let path = call.namespace.to_string();
-        match path.trim_end_matches("::") {
-            "metric" => match call.args.first() {
-                Some(Expr::StringConstant(name, _)) if !self.metrics.contains(name.as_str()) => {
-                    Some(undeclared("metric", name, "metrics", &self.metrics))
-                }
-                _ => None,
-            },
-            "bus" | "db" => {
-                let Some(Expr::Map(map, _)) = call.args.last() else { return None };
-                let op = map.0.iter().find(|(key, _)| key.name == "op");
-                match op {
-                    Some((_, Expr::StringConstant(name, _)))
-                        if !self.ops.contains(name.as_str()) =>
-                    {
-                        Some(undeclared("op", name, "ops", &self.ops))
-                    }
-                    _ => None,
-                }
+    /// A metric that is named but not declared.
+    fn metric(&self, call: &FnCallExpr) -> Option<Diagnostic> {
+        match call.args.first() {
+            Some(Expr::StringConstant(name, _))
+                if module(call) == "metric" && !self.metrics.contains(name.as_str()) =>
+            {
+                Some(undeclared("metric", name, "metrics", &self.metrics))
             }
             _ => None,
         }
     }
+
+    /// Options of a host call that are written as a map: keys that it does not know, operations that
+    /// are not declared.
+    fn options(&self, call: &FnCallExpr) -> Vec<(Position, Diagnostic)> {
+        let (module, function) = (module(call), call.name.as_str());
+        let is_it = |host: &&Call| host.name.split_once("::") == Some((module.as_str(), function));
+        let Some(host) = CALLS.iter().find(is_it) else { return Vec::new() };
+        if self.imports.contains_key(&module) {
+            return Vec::new();
+        }
+        let options = call.args.get(host.argument).map(|options| (options, host.keys));
+        let elements = match call.args.first() {
+            Some(Expr::Array(items, _)) if !host.elements.is_empty() => items.as_slice(),
+            _ => &[],
+        };
+        let elements = elements.iter().map(|item| (item, host.elements));
+        let mut doubts = Vec::new();
+        for (written, known) in elements.chain(options) {
+            let Expr::Map(map, _) = written else { continue };
+            for (key, value) in &map.0 {
+                let doubt = match value {
+                    _ if !known.contains(&key.name.as_str()) => {
+                        let message = format!("`{}` has no option `{}`", host.name, key.name);
+                        Diagnostic::new(message).help(hint(&key.name, known))
+                    }
+                    Expr::StringConstant(op, _)
+                        if key.name == "op" && !self.ops.contains(op.as_str()) =>
+                    {
+                        undeclared("op", op, "ops", &self.ops)
+                    }
+                    _ => continue,
+                };
+                doubts.push((key.pos, doubt));
+            }
+        }
+        doubts
+    }
+}
+
+/// The module that a call names; empty for none.
+fn module(call: &FnCallExpr) -> String {
+    call.namespace.to_string().trim_end_matches("::").to_owned()
 }
 
 fn arity(name: &str, given: usize, arities: &BTreeSet<usize>) -> Option<Diagnostic> {

@@ -59,11 +59,15 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, nearest},
+    metric::Builtin,
     plan::{Limits, Options},
 };
 
 /// Functions that are not iterations.
 const LIFECYCLE: [&str; 3] = ["setup", "init", "teardown"];
+
+/// What only an instance of a component has.
+const UNMEASURED: &[Builtin] = &[Builtin::GuestMemoryBytes, Builtin::GuestTraps];
 
 /// How long a script's top level may run.
 const TOP_LEVEL: Duration = Duration::from_secs(10);
@@ -349,6 +353,7 @@ fn description(text: &Text, evaluated: &Evaluated) -> Result<Description, Diagno
         functions,
         parameters,
         places: describe::places(&evaluated.ast, &text.origin, &text.source),
+        unmeasured: UNMEASURED,
         digest: digest(text, &evaluated.resolver),
     })
 }

@@ -320,6 +320,58 @@ fn the_checker_finds_what_cannot_work() {
 }
 
 #[test]
+fn the_checker_reads_the_options_of_host_calls() {
+    let bench = Bench::new(
+        "export const options = #{ ops: [\"stats\"] };
+         fn iteration(ctx) {
+            bus::request(\"a\", 1, #{ timeuot: \"1s\", op: \"stats\" });
+            bus::request(\"a\", #{ op: \"a field of the payload\", anything: 1 });
+            bus::publish_all([#{ subject: \"a\", paylod: 1 }, #{ subject: \"b\", op: \"stat\" }]);
+            db::query(\"SELECT 1\", [], #{ colour: \"red\" });
+            let known = #{ unseen: 1 };
+            bus::request(\"a\", 1, known);
+         }",
+    );
+    let program = bench.load().unwrap();
+    let found: Vec<_> = program
+        .findings()
+        .iter()
+        .map(|it| {
+            let place = it.place.as_ref().unwrap();
+            (it.message.as_str(), it.help.as_deref().unwrap(), &place.text[place.range.clone()])
+        })
+        .collect();
+    let undeclared = "did you mean `stats`? else add it to `ops` in the options";
+    assert_eq!(
+        found,
+        [
+            ("`bus::request` has no option `timeuot`", "did you mean `timeout`?", "timeuot"),
+            ("`bus::publish_all` has no option `paylod`", "did you mean `payload`?", "paylod"),
+            ("op `stat` is not declared", undeclared, "op"),
+            ("`db::query` has no option `colour`", "it takes op, timeout", "colour"),
+        ]
+    );
+}
+
+#[test]
+fn every_call_that_takes_options_is_in_their_table() {
+    let definitions = definitions();
+    let mut registered = std::collections::BTreeSet::new();
+    let mut module = "";
+    for line in definitions.lines() {
+        if let Some(name) = line.strip_prefix("module ") {
+            module = name.trim_end_matches([' ', '{']);
+        }
+        let takes = line.split_once("options: map").map(|(before, _)| before);
+        if let Some((name, before)) = takes.and_then(|it| it.strip_prefix("fn ")?.split_once('(')) {
+            registered.insert((format!("{module}::{name}"), before.matches(':').count()));
+        }
+    }
+    let table = surface::CALLS.iter().map(|call| (call.name.to_owned(), call.argument));
+    assert_eq!(registered, table.collect());
+}
+
+#[test]
 fn the_checker_finds_the_same_in_imported_files() {
     let bench = Bench::new(
         "import \"lib/part\" as part;

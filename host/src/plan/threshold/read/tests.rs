@@ -44,6 +44,8 @@ fn with_universe<T>(run: impl FnOnce(&Universe<'_>) -> T) -> T {
         scenarios: &[scenario()],
         ops: &["user_stats".to_owned(), "join".to_owned()],
         tags: &BTreeMap::from([("team".to_owned(), "blue".to_owned())]),
+        left: &[],
+        unmeasured: &[Builtin::GuestTraps],
         first_derived,
     })
 }

@@ -6,7 +6,10 @@ use rhai::{Array, Dynamic, Map, Module};
 
 use super::{
     def,
-    options::{CallOptions, thrown},
+    options::{
+        CONSUMER, Call, CallOptions, EFFECT, PUBLISH, PUBLISH_ACKNOWLEDGED, PUBLISH_ALL, REQUEST,
+        REQUEST_ALL, STREAM, SUBSCRIBE, thrown,
+    },
     reply::{Received, outcome},
 };
 use crate::{
@@ -61,7 +64,7 @@ fn outgoing(
 fn sending(module: &mut Module, current: &Rc<Current>) {
     let publish = |host: &Current, subject: &str, payload: &Dynamic, map: &Map| {
         let session = host.session("bus::publish")?;
-        let options = CallOptions::new("bus::publish", map, &["op", "headers", "reply_to"])?;
+        let options = CallOptions::new(&PUBLISH, map)?;
         let message = outgoing(&session, subject, payload, &options)?;
         let result = session.wait(pin!(session.primitives.bus.publish(message)))?;
         Ok(Received::done(thrown(result)?))
@@ -99,7 +102,7 @@ fn sending(module: &mut Module, current: &Rc<Current>) {
 
 fn request(host: &Current, subject: &str, payload: &Dynamic, map: &Map) -> Called<Received> {
     let session = host.session("bus::request")?;
-    let options = CallOptions::new("bus::request", map, &["op", "timeout", "headers"])?;
+    let options = CallOptions::new(&REQUEST, map)?;
     let message = outgoing(&session, subject, payload, &options)?;
     let timeout = options.duration("timeout")?;
     let result = session.wait(pin!(session.primitives.bus.request(message, timeout)))?;
@@ -128,11 +131,11 @@ fn asking(module: &mut Module, current: &Rc<Current>) {
 /// Messages of a batch: maps with subject, payload, headers.
 fn messages(
     session: &Session,
-    function: &'static str,
+    call: &Call,
     items: &Array,
     op: Option<&String>,
 ) -> Called<Vec<Outgoing>> {
-    let limit = session.primitives.scope.limits().batch;
+    let (function, limit) = (call.name, session.primitives.scope.limits().batch);
     if items.len() > limit {
         return Err(misused(format!(
             "{function}: {} messages at once are over the limit of {limit} (--limit batch=N)",
@@ -145,8 +148,7 @@ fn messages(
                 "{function}: element {index} is a {actual}, not a map #{{ subject, payload }}"
             ))
         })?;
-        let known = ["subject", "payload", "headers", "op", "reply_to"];
-        let options = CallOptions::new(function, &map, &known)?;
+        let options = CallOptions::element(call, &map)?;
         let subject = options
             .text("subject")?
             .ok_or_else(|| misused(format!("{function}: element {index} has no subject")))?;
@@ -160,17 +162,17 @@ fn messages(
 
 fn publish_all(host: &Current, items: &Array, map: &Map) -> Called<Array> {
     let session = host.session("bus::publish_all")?;
-    let op = CallOptions::new("bus::publish_all", map, &["op"])?.text("op")?;
-    let messages = messages(&session, "bus::publish_all", items, op.as_ref())?;
+    let op = CallOptions::new(&PUBLISH_ALL, map)?.text("op")?;
+    let messages = messages(&session, &PUBLISH_ALL, items, op.as_ref())?;
     let results = thrown(session.wait(pin!(session.primitives.bus.publish_all(messages)))?)?;
     Ok(results.into_iter().map(|it| Dynamic::from(Received::done(it))).collect())
 }
 
 fn request_all(host: &Current, items: &Array, map: &Map) -> Called<Array> {
     let session = host.session("bus::request_all")?;
-    let options = CallOptions::new("bus::request_all", map, &["op", "timeout"])?;
+    let options = CallOptions::new(&REQUEST_ALL, map)?;
     let op = options.text("op")?;
-    let messages = messages(&session, "bus::request_all", items, op.as_ref())?;
+    let messages = messages(&session, &REQUEST_ALL, items, op.as_ref())?;
     let timeout = options.duration("timeout")?;
     let results =
         thrown(session.wait(pin!(session.primitives.bus.request_all(messages, timeout)))?)?;
@@ -210,7 +212,7 @@ fn batches(module: &mut Module, current: &Rc<Current>) {
 
 fn subscribe(host: &Current, pattern: &str, map: &Map) -> Called<Subscription> {
     let session = host.session("bus::subscribe")?;
-    let queue = CallOptions::new("bus::subscribe", map, &["queue"])?.text("queue")?;
+    let queue = CallOptions::new(&SUBSCRIBE, map)?.text("queue")?;
     let bus = &session.primitives.bus;
     match thrown(session.wait(pin!(bus.subscribe(pattern, queue.as_deref())))?)? {
         Ok(id) => Ok(Subscription(id)),
@@ -295,8 +297,7 @@ fn method<A: 'static, const N: usize, const X: bool, R, const F: bool, C>(
 
 fn ensure_stream(host: &Current, name: &str, map: &Map) -> Called<Received> {
     let session = host.session("bus::stream")?;
-    let known = ["subjects", "memory", "max_messages"];
-    let options = CallOptions::new("bus::stream", map, &known)?;
+    let options = CallOptions::new(&STREAM, map)?;
     let mut subjects = Vec::new();
     if let Some(value) = options.value("subjects") {
         let array = value.as_array_ref().map_err(|actual| {
@@ -339,7 +340,7 @@ fn streaming(module: &mut Module, current: &Rc<Current>) {
         "JetStream: a consumer; options: durable, filter.",
         move |stream: &str, options: Map| -> Called<Consumer> {
             let session = host.session("bus::consumer")?;
-            let options = CallOptions::new("bus::consumer", &options, &["durable", "filter"])?;
+            let options = CallOptions::new(&CONSUMER, &options)?;
             let (durable, filter) = (options.text("durable")?, options.text("filter")?);
             let bus = &session.primitives.bus;
             let made = bus.consumer(stream, durable.as_deref(), filter.as_deref());
@@ -385,10 +386,8 @@ fn fetch(host: &Current, id: ConsumerId, max: i64, timeout: Option<Duration>) ->
 
 fn acknowledged(module: &mut Module, current: &Rc<Current>) {
     let publish = |host: &Current, subject: &str, payload: &Dynamic, map: &Map| -> Called<Map> {
-        let function = "bus::publish_acknowledged";
-        let session = host.session(function)?;
-        let known = ["op", "headers", "message_id", "timeout"];
-        let options = CallOptions::new(function, map, &known)?;
+        let session = host.session(PUBLISH_ACKNOWLEDGED.name)?;
+        let options = CallOptions::new(&PUBLISH_ACKNOWLEDGED, map)?;
         let message = outgoing(&session, subject, payload, &options)?;
         let (id, timeout) = (options.text("message_id")?, options.duration("timeout")?);
         let bus = &session.primitives.bus;
@@ -435,9 +434,7 @@ fn effects(module: &mut Module, current: &Rc<Current>) {
 
 fn effect(host: &Current, subject: &str, payload: &Dynamic, map: &Map) -> Called<Map> {
     let session = host.session("bus::effect")?;
-    let known =
-        ["query", "values", "request", "payload", "pointer", "equals", "op", "headers", "timeout"];
-    let options = CallOptions::new("bus::effect", map, &known)?;
+    let options = CallOptions::new(&EFFECT, map)?;
     let message = outgoing(&session, subject, payload, &options)?;
     let probe = match (options.text("query")?, options.text("request")?) {
         (Some(sql), None) => {

@@ -6,7 +6,7 @@ use rhai::{Array, Dynamic, FnPtr, Map, Module, NativeCallContext};
 
 use super::{
     def,
-    options::{CallOptions, thrown},
+    options::{BATCH, Call, CallOptions, EXECUTE, QUERY, thrown},
     reply::outcome,
 };
 use crate::{
@@ -81,11 +81,11 @@ fn rows(rows: Rows) -> Array {
     rows.rows.into_iter().map(row).collect()
 }
 
-fn statement(function: &'static str, sql: &str, given: &Dynamic, map: &Map) -> Called<Statement> {
-    let options = CallOptions::new(function, map, &["op", "timeout"])?;
+fn statement(call: &Call, sql: &str, given: &Dynamic, map: &Map) -> Called<Statement> {
+    let options = CallOptions::new(call, map)?;
     Ok(Statement {
         sql: sql.to_owned(),
-        values: values(function, given)?,
+        values: values(call.name, given)?,
         op: options.text("op")?,
         timeout: options.duration("timeout")?,
     })
@@ -93,7 +93,7 @@ fn statement(function: &'static str, sql: &str, given: &Dynamic, map: &Map) -> C
 
 fn query(host: &Current, sql: &str, values: &Dynamic, options: &Map) -> Called<Map> {
     let session = host.session("db::query")?;
-    let statement = statement("db::query", sql, values, options)?;
+    let statement = statement(&QUERY, sql, values, options)?;
     let result = thrown(session.wait(pin!(session.primitives.database.query(statement)))?)?;
     let mut map = outcome(result.as_ref().err());
     map.insert("rows".into(), result.map(rows).unwrap_or_default().into());
@@ -126,7 +126,7 @@ fn queries(module: &mut Module, current: &Rc<Current>) {
 
 fn execute(host: &Current, sql: &str, values: &Dynamic, options: &Map) -> Called<Map> {
     let session = host.session("db::execute")?;
-    let statement = statement("db::execute", sql, values, options)?;
+    let statement = statement(&EXECUTE, sql, values, options)?;
     let result = thrown(session.wait(pin!(session.primitives.database.execute(statement)))?)?;
     let mut map = outcome(result.as_ref().err());
     map.insert("changed".into(), (result.unwrap_or_default() as i64).into());
@@ -168,7 +168,7 @@ fn batch(host: &Current, items: &Array, map: &Map) -> Called<Map> {
     }
     let statements = items.iter().map(|item| {
         if let Ok(sql) = item.as_immutable_string_ref() {
-            return statement("db::batch", &sql, &Dynamic::UNIT, map);
+            return statement(&BATCH, &sql, &Dynamic::UNIT, map);
         }
         let pair = item.as_array_ref().map_err(|actual| {
             misused(format!("db::batch: a statement is a {actual}, not [sql, values]"))
@@ -176,7 +176,7 @@ fn batch(host: &Current, items: &Array, map: &Map) -> Called<Map> {
         let sql = pair.first().and_then(|sql| sql.clone().into_immutable_string().ok());
         let sql =
             sql.ok_or_else(|| misused("db::batch: a statement does not begin with its SQL"))?;
-        statement("db::batch", &sql, &pair.get(1).cloned().unwrap_or_default(), map)
+        statement(&BATCH, &sql, &pair.get(1).cloned().unwrap_or_default(), map)
     });
     let statements = statements.collect::<Called<Vec<_>>>()?;
     let result = thrown(session.wait(pin!(session.primitives.database.batch(statements)))?)?;

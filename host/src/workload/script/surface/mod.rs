@@ -19,6 +19,7 @@ use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc, sync::Arc
 use rhai::{Engine, FuncRegistration, Module, RhaiNativeFunc, Variant};
 
 pub use context::Context;
+pub use options::{CALLS, Call, hint};
 pub use reply::Received;
 
 use super::session::Current;

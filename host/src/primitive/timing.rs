@@ -98,13 +98,11 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
-    use crate::clock::Clock;
 
     #[tokio::test(start_paused = true)]
     async fn each_of_many_deadlines_is_kept_whichever_was_armed_first() {
         let (clock, deadlines) = (Clock::paused(), Deadlines::default());
-        let after =
-            |seconds| clock.to_tokio(crate::clock::Instant::ZERO + Duration::from_secs(seconds));
+        let after = |seconds| clock.to_tokio(clock::Instant::ZERO + Duration::from_secs(seconds));
         let ends = |seconds| {
             let deadlines = &deadlines;
             async move {

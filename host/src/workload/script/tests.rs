@@ -227,7 +227,11 @@ fn constants_state_and_context_are_visible_in_iterations() {
 #[test]
 fn sleeping_suspends_the_virtual_user_and_not_the_shard() {
     let bench = Bench::new(
-        "fn iteration(ctx) { log(`start ${ctx.vu}`); sleep(20.ms); log(`end ${ctx.vu}`); }",
+        "fn iteration(ctx) {
+            log(`start ${ctx.vu}`);
+            if ctx.vu == 1 { sleep(20.ms) } else { sleep(0.02) }
+            log(`end ${ctx.vu}`);
+        }",
     );
     on_shard(async {
         let shard = bench.shard();
@@ -240,6 +244,15 @@ fn sleeping_suspends_the_virtual_user_and_not_the_shard() {
     });
     let lines = bench.lines();
     assert_eq!(lines[..2], ["start 1", "start 2"]);
+    // Whole seconds as well: a sleep that blocked its thread would not be cut off.
+    let bench = Bench::new("fn iteration(ctx) { sleep(60); }");
+    let cut = on_shard(async {
+        let (mut user, scope) = bench.user(Json::Null).await;
+        let asked = iteration("iteration", 0);
+        let sleeping = run(&mut user, &scope, &asked);
+        tokio::time::timeout(Duration::from_millis(20), sleeping).await.is_err()
+    });
+    assert!(cut);
 }
 
 #[test]

@@ -63,6 +63,21 @@ pub fn register(engine: &mut Engine, current: &Rc<Current>) {
         "Suspends the virtual user: \"500ms\", 500.ms, or a number of seconds.",
         move |duration: Dynamic| sleep(&host, &duration),
     );
+    // Rhai's own, which block the thread, are found before one that takes anything.
+    let host = current.clone();
+    word(
+        engine,
+        "sleep(seconds: int)",
+        "Suspends the virtual user for so many seconds.",
+        move |seconds: i64| sleep(&host, &seconds.into()),
+    );
+    let host = current.clone();
+    word(
+        engine,
+        "sleep(seconds: float)",
+        "Suspends the virtual user for so many seconds.",
+        move |seconds: f64| sleep(&host, &seconds.into()),
+    );
 }
 
 fn length(number: f64, unit: f64, name: &str) -> Called<Duration> {

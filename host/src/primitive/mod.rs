@@ -7,6 +7,7 @@
 pub mod bus;
 pub mod database;
 mod effect;
+mod percent;
 mod random;
 mod scope;
 pub mod timing;

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::connection::BusError;
+use crate::primitive::percent;
 
 /// How to prove who one is.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -126,27 +127,13 @@ fn parse_files(query: &str) -> Result<Files, BusError> {
 
 /// Undoes `%40`.
 fn decode(text: &str) -> Result<String, BusError> {
-    let fault = || {
+    percent::decoded(text).ok_or_else(|| {
         BusError(
             "the login or the query in the URL of the bus is not valid: after `%` write two \
              hexadecimal digits (`%25` for `%`)"
                 .to_owned(),
         )
-    };
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        if *first != b'%' {
-            bytes.push(*first);
-            rest = after;
-            continue;
-        }
-        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(byte.ok_or_else(fault)?);
-        rest = &after[2..];
-    }
-    String::from_utf8(bytes).map_err(|_| fault())
+    })
 }
 
 /// A URL of unknown kind without what stands before its `@`.

@@ -22,6 +22,7 @@ use tokio_postgres::{
 pub(super) use self::lease::{Bound, Held, Leases};
 use self::{connection::Connection, tls::Tls};
 use super::pool::{DatabaseError, Opening, Privileges};
+use crate::primitive::percent;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(4);
@@ -335,22 +336,12 @@ fn percent_encoded(text: &str) -> String {
 
 /// Undoes it, for the value of a word in the address.
 fn percent_decoded(word: &str, value: &str) -> Result<String, DatabaseError> {
-    let fault = || {
+    percent::decoded(value).ok_or_else(|| {
         DatabaseError(format!(
             "{word}={value} in the PostgreSQL address: after % write two hexadecimal digits (%25 for \
              %)"
         ))
-    };
-    let mut parts = value.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let byte =
-            part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let byte = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(byte.ok_or_else(fault)?);
-        bytes.extend_from_slice(&part.as_bytes()[2..]);
-    }
-    String::from_utf8(bytes).map_err(|_| fault())
+    })
 }
 
 #[cfg(test)]

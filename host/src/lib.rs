@@ -31,6 +31,7 @@
 //! | [`plan`] | what to run: scenarios, schedules, thresholds, limits; valid once built (pure) |
 //! | [`verdict`] | thresholds and validity as a fold over snapshots (pure) |
 //! | [`primitive`] | what a workload may do to the world; the one place an operation is timed |
+//! | [`target`] | the system under test as processes: start, ready, stop, kill, restart, sample |
 //! | [`workload`] | where virtual users come from: scripts and components |
 //! | [`executor`] | when iterations start |
 //! | [`run`] | one run: setup, executors, teardown, summary |
@@ -61,5 +62,6 @@ pub mod plan;
 pub mod primitive;
 pub mod report;
 pub mod run;
+pub mod target;
 pub mod verdict;
 pub mod workload;

@@ -12,6 +12,7 @@ const ROOMS: &[&str] = &[
     "plan",
     "verdict",
     "primitive",
+    "target",
     "workload",
     "executor",
     "run",

@@ -17,9 +17,11 @@ pub struct Allowed {
     pub existing_data: bool,
     /// `superuser`: the database's user may be one.
     pub superuser: bool,
+    /// `target=NAME`: targets that the workload may start and stop; `*` for all.
+    pub targets: Vec<String>,
 }
 
-const CAPABILITIES: [&str; 4] = ["bus", "db", "existing-data", "superuser"];
+const CAPABILITIES: [&str; 5] = ["bus", "db", "existing-data", "superuser", "target"];
 
 impl Allowed {
     /// Reads the flags.
@@ -39,6 +41,13 @@ impl Allowed {
                 ("db", None) => allowed.database = true,
                 ("existing-data", None) => allowed.existing_data = true,
                 ("superuser", None) => allowed.superuser = true,
+                ("target", Some(name)) => allowed.targets.push(name.to_owned()),
+                ("target", None) => {
+                    return Err(configuration(
+                        Diagnostic::new("--allow target needs the name of a target")
+                            .help("write `--allow target=NAME`, or `--allow 'target=*'` for all"),
+                    ));
+                }
                 ("bus", None) => {
                     return Err(configuration(
                         Diagnostic::new("--allow bus needs the subjects that are allowed")
@@ -65,11 +74,13 @@ mod tests {
 
     #[test]
     fn capabilities_are_read_and_others_refused() {
-        let flags: Vec<String> = ["bus=a.>", "bus=b", "db", "superuser"].map(str::to_owned).into();
+        let flags: Vec<String> =
+            ["bus=a.>", "bus=b", "db", "superuser", "target=x"].map(str::to_owned).into();
         let allowed = Allowed::parse(&flags).unwrap();
         assert_eq!(allowed.bus, ["a.>", "b"]);
+        assert_eq!(allowed.targets, ["x"]);
         assert!(allowed.database && allowed.superuser && !allowed.existing_data);
-        for wrong in ["bus", "bus=a b", "dbs", "everything", "db=x"] {
+        for wrong in ["bus", "target", "bus=a b", "dbs", "everything", "db=x"] {
             assert!(Allowed::parse(&[wrong.to_owned()]).is_err(), "{wrong}");
         }
     }

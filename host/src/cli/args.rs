@@ -42,6 +42,9 @@ pub enum Action {
     Doctor(BackendArgs),
     /// List the exit codes
     ExitCodes,
+    /// Kills what a runner left behind when its standard input ends
+    #[command(hide = true)]
+    Guard,
     /// Print shell completions
     Completions {
         /// For which shell
@@ -147,7 +150,12 @@ pub struct RunArgs {
     /// Runs one VU once, of --scenario or else of the first one, and shows every host call
     #[arg(long, conflicts_with = "dry_run")]
     pub trace: bool,
-    /// Allows what is refused by default: `bus=PATTERN`, `db`, `existing-data`, `superuser`
+    /// Declares a process of the system under test, started before the run and stopped after it, or
+    /// attached to with `pid:N`, `pidfile:PATH`, `port:N`; repeat for more
+    #[arg(long = "target", value_name = "NAME=COMMAND")]
+    pub targets: Vec<String>,
+    /// Allows what is refused by default: `bus=PATTERN`, `db`, `existing-data`, `superuser`,
+    /// `target=NAME`
     #[arg(long = "allow", value_name = "CAPABILITY[=PATTERN]")]
     pub allow: Vec<String>,
     /// The run's folder (default: `wavetank-runs/<time>-<name>`)

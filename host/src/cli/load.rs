@@ -29,6 +29,8 @@ pub struct Reach {
     pub foreign_bus: Option<Vec<String>>,
     /// Whether it may use the database, when that is not embedded.
     pub foreign_database: Option<bool>,
+    /// Targets that the workload, whatever its kind, may start and stop.
+    pub targets: Vec<String>,
 }
 
 impl Reach {
@@ -42,6 +44,7 @@ impl Reach {
                 Some(false) => DatabaseGrant::None,
                 Some(true) | None => DatabaseGrant::Write,
             },
+            targets: self.targets.clone(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod run;
 mod script;
 mod serve;
 mod signals;
+mod target;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -80,6 +81,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failed> {
             Ok(ExitCode::SUCCESS)
         }
         Action::Doctor(args) => doctor::doctor(&args),
+        Action::Guard => Ok(target::guard()),
         Action::ExitCodes => {
             for cause in Cause::ALL {
                 out(&format!("{:>4}  {}", cause.code(), cause.meaning()));

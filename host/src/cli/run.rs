@@ -9,7 +9,7 @@ use super::{
     folder, forecast, load, machine,
     print::{out, paint, say},
     progress::Screen,
-    signals,
+    signals, target,
 };
 use crate::{
     clock::Clock,
@@ -34,6 +34,7 @@ struct Backends {
 /// Runs the subcommand.
 pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let allowed = Allowed::parse(&args.allow)?;
+    let declared = target::declared(&args.targets)?;
     let program = load::program(&args.workload, &grants(&allowed, &args.backends))?;
     let once = args.trace.then(|| once(&args, &program)).transpose()?;
     let scenario = once.as_ref().unwrap_or(&args.scenario);
@@ -53,7 +54,12 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let (backends, outcome) = runtime.block_on(async {
         let backends = open(&args, &allowed, &plan, &id, folder.clone()).await?;
         guard(&allowed, &program, &backends)?;
-        let outcome = drive(&args, &plan, &program, &backends).await;
+        let targets =
+            target::open(declared, &backends.bus, &backends.database, &id, &folder).await?;
+        let outcome = drive(&args, &plan, &program, &backends, targets.as_ref()).await;
+        if let Some(targets) = targets {
+            targets.close().await;
+        }
         Ok((backends, outcome))
     })?;
     let environment = environment(&backends);
@@ -105,6 +111,7 @@ fn grants(allowed: &Allowed, backends: &BackendArgs) -> load::Reach {
     load::Reach {
         foreign_bus: (backends.bus != "embedded").then(|| allowed.bus.clone()),
         foreign_database: (backends.database != "embedded").then_some(allowed.database),
+        targets: allowed.targets.clone(),
     }
 }
 
@@ -175,6 +182,7 @@ async fn drive(
     plan: &Arc<Plan>,
     program: &Program,
     backends: &Backends,
+    targets: Option<&crate::target::Source>,
 ) -> RunOutcome {
     let (screen, events) = Screen::start(&args.screen);
     let stop = StopSignal::new();
@@ -184,6 +192,7 @@ async fn drive(
         workload: Arc::new(program.clone()),
         bus: backends.bus.clone(),
         database: backends.database.clone(),
+        targets: targets.cloned(),
         clock: Clock::real(),
         events,
         stop,

@@ -71,6 +71,7 @@ fn reach(allowed: &Allowed, backends: &BackendArgs) -> load::Reach {
     load::Reach {
         foreign_bus: Some(allowed.bus.clone()),
         foreign_database: (!own).then_some(allowed.database),
+        targets: Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@ mod scenario;
 mod schedule;
 mod section;
 mod segment;
+mod target;
 pub mod threshold;
 
 pub use build::{Backends, MetricDeclaration, Plan, PlanInput};
@@ -32,4 +33,5 @@ pub use scenario::{
 };
 pub use schedule::{ArrivalSchedule, VuSchedule};
 pub use segment::Segment;
+pub use target::{Ready, TargetPlan, TargetSignal, TargetSource, TargetStop};
 pub use threshold::{Severity, Threshold};

@@ -25,6 +25,7 @@ use super::{
     health,
     shard::{Command, Interval, Report, Wires},
     stop::{StopLevel, StopSignal},
+    targets::Targets,
 };
 use crate::{
     clock::Instant,
@@ -62,6 +63,8 @@ pub(super) struct Conductor {
     hard: bool,
     /// Where services in other processes hand in what they measured.
     collector: Option<Collector>,
+    /// The system under test as processes.
+    targets: Option<Targets>,
     /// What the bus complained of.
     notes: Notes,
     /// What the summary says of the run beside its figures.
@@ -111,6 +114,7 @@ impl Conductor {
             begun: None,
             hard: false,
             collector: None,
+            targets: Targets::of(&shared),
             notes: Notes::default(),
             remarks: Vec::new(),
             shared,
@@ -182,6 +186,7 @@ impl Conductor {
         self.phase("run");
         let clock = self.shared.clock;
         let plan = Arc::clone(&self.shared.plan);
+        self.look_at_targets().await;
         let start = clock.now();
         self.begun = Some(start);
         self.shared.load.begin(start);
@@ -242,6 +247,7 @@ impl Conductor {
         let end = clock.now();
         self.shared.load.end(end);
         self.tell_all(&Command::End(end));
+        self.look_at_targets().await;
         self.ledger.end(&self.recorder, end, &self.shared);
     }
 
@@ -291,12 +297,14 @@ impl Conductor {
             self.judge.observe(&interval.snapshot);
             let _ = shard;
         }
+        self.look_at_targets().await;
         self.tick();
         let start = self.begun.unwrap_or_else(|| self.shared.clock.now());
         self.remarks.extend(self.folded());
         let stopped = self.stopped.is_some();
         let mut facts = self.ledger.facts(&self.shared);
         facts.remarks.append(&mut self.remarks);
+        facts.targets = self.targets.map(Targets::facts).unwrap_or_default();
         // What ends a run before its time stops it; a bug, or a load that never began, need not.
         let broken = facts.causes.iter().any(|(cause, _)| *cause == Cause::Internal);
         let complete = self.begun.is_some() && !stopped && !broken;
@@ -364,6 +372,23 @@ impl Conductor {
         let collected = self.collector.as_mut().and_then(|it| it.snapshot(shard, now));
         if let Some(snapshot) = collected {
             self.judge.observe(&snapshot);
+        }
+    }
+
+    /// Where the load begins and ends: the figures of the targets until now.
+    async fn look_at_targets(&mut self) {
+        if let Some(targets) = &self.targets {
+            targets.look().await;
+        }
+        self.note_targets();
+    }
+
+    /// What happened to the targets; one that died is a cause, and the run goes on: its figures count.
+    fn note_targets(&mut self) {
+        let Some(targets) = &mut self.targets else { return };
+        for text in targets.take(&self.shared, &self.recorder, &self.ledger) {
+            self.shared.log.tell(Event::Note(text.clone()));
+            self.ledger.cause(Cause::TargetDied, text);
         }
     }
 
@@ -502,6 +527,7 @@ impl Conductor {
     fn tick(&mut self) {
         let now = self.shared.clock.now();
         self.note_bus(now);
+        self.note_targets();
         self.ledger.sample(&self.recorder, now, &self.shared);
         self.judge.observe(&self.recorder.take(now));
         let Some(start) = self.begun else { return };

@@ -234,7 +234,28 @@ impl Ledger {
         }
         let mut causes = self.causes;
         causes.sort_by_key(|(cause, _)| *cause);
-        Facts { duration, scenarios, runner, errors: self.errors.facts(), causes, remarks }
+        let errors = self.errors.facts();
+        Facts { duration, scenarios, runner, errors, causes, remarks, targets: Vec::new() }
+    }
+
+    /// The part of the run that an instant belongs to: its phase, and scenario and stage where one
+    /// scenario alone was running.
+    pub(super) fn place(&self, shared: &Shared, at: Instant) -> (Phase, Name, Name) {
+        let phase = shared.load.phase(at);
+        let runs = |window: &Window| {
+            let started = window.start.is_some_and(|start| start <= at);
+            started && window.end.is_none_or(|end| at < end)
+        };
+        let mut running = self.scenarios.iter().enumerate().filter(|(_, window)| runs(window));
+        let (Some((index, window)), None) = (running.next(), running.next()) else {
+            return (phase, Name::NONE, Name::NONE);
+        };
+        let scenario = &shared.plan.scenarios[index];
+        let elapsed = window.start.map_or(Duration::ZERO, |start| at.since(start));
+        let warms_up = phase == Phase::Main && elapsed < scenario.warmup;
+        let phase = if warms_up { Phase::Warmup } else { phase };
+        let stage = stage(scenario, elapsed).map_or(Name::NONE, |name| shared.names.intern(&name));
+        (phase, shared.names.intern(&scenario.name), stage)
     }
 
     fn scenario(&self, shared: &Shared, index: usize, now: Instant) -> ScenarioFacts {

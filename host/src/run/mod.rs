@@ -25,6 +25,7 @@ mod services;
 mod shard;
 mod stop;
 pub mod summary;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ use tokio::{sync::mpsc, task::LocalSet};
 pub use health::{OwnCost, noise_floor};
 pub use serve::{ServeInput, serve};
 pub use stop::{StopLevel, StopSignal};
+pub use targets::BusProbe;
 
 use crate::{
     clock::{Clock, Instant},
@@ -42,6 +44,7 @@ use crate::{
     metric::Names,
     plan::Plan,
     primitive::{bus, database},
+    target,
     verdict::{Facts, Judge},
 };
 
@@ -56,6 +59,8 @@ pub struct RunInput {
     pub bus: bus::Source,
     /// The database. The caller opened it and closes it.
     pub database: database::Source,
+    /// The system under test as processes. The caller opened it and closes it.
+    pub targets: Option<target::Source>,
     /// The run's timeline: real, or paused for tests.
     pub clock: Clock,
     /// Who watches. Never waited for.
@@ -88,6 +93,7 @@ struct Shared {
     workload: Arc<dyn Workload>,
     bus: bus::Source,
     database: database::Source,
+    targets: Option<target::Source>,
     clock: Clock,
     names: Names,
     scenarios: Vec<Arc<ScenarioShared>>,
@@ -116,6 +122,7 @@ pub async fn run(input: RunInput) -> RunOutcome {
         workload: input.workload,
         bus: input.bus,
         database: input.database,
+        targets: input.targets,
         clock: input.clock,
         names: Names::default(),
         trace: input.trace,

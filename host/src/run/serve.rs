@@ -93,6 +93,7 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
         workload: input.workload,
         bus: input.bus,
         database: input.database,
+        targets: None,
         clock: Clock::real(),
         names: Names::default(),
         trace: false,

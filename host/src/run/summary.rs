@@ -16,7 +16,7 @@ use crate::{
     plan::{Plan, threshold::Aggregate},
     verdict::{
         Cause, ErrorFacts, Facts, Figure, Judgement, RunnerFacts, Samples, ScenarioFacts, Status,
-        ThresholdResult,
+        TargetFacts, ThresholdResult,
     },
 };
 
@@ -47,7 +47,7 @@ pub struct Summary {
     /// What the reader should know.
     pub remarks: Vec<String>,
     /// Processes under test.
-    pub targets: Vec<TargetSummary>,
+    pub targets: Vec<TargetFacts>,
     /// The runner itself.
     pub runner: RunnerFacts,
     /// Where it ran.
@@ -231,13 +231,6 @@ pub struct CheckSummary {
     pub fails: u64,
 }
 
-/// A process under test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct TargetSummary {
-    /// Its name.
-    pub name: String,
-}
-
 /// Where a run ran.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Environment {
@@ -310,7 +303,7 @@ impl Summary {
             scenarios: facts.scenarios.iter().cloned().map(tidy_scenario).collect(),
             errors: facts.errors.clone(),
             remarks: facts.remarks.clone(),
-            targets: Vec::new(),
+            targets: facts.targets.clone(),
             runner: tidy_runner(facts.runner.clone()),
             environment: input.environment.clone(),
         }

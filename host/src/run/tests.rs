@@ -352,6 +352,7 @@ pub(super) async fn run_on(clock: Clock, plan: Plan, native: &Native, stop: Stop
         workload: Arc::new(native.clone()),
         bus: bus.clone(),
         database: database.clone(),
+        targets: None,
         clock,
         events,
         stop,

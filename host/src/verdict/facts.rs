@@ -19,6 +19,8 @@ pub struct Facts {
     pub causes: Vec<(super::Cause, String)>,
     /// What the reader should know (folded series, dropped log lines, reconnects).
     pub remarks: Vec<String>,
+    /// Processes under test.
+    pub targets: Vec<super::TargetFacts>,
 }
 
 /// How a scenario went. Exact: planned = started + dropped + never_started; started = completed +

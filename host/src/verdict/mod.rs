@@ -11,7 +11,9 @@ mod facts;
 mod interval;
 mod judge;
 mod samples;
+mod slope;
 mod status;
+mod target;
 mod validity;
 mod window;
 
@@ -19,4 +21,6 @@ pub use exit::Cause;
 pub use facts::{ErrorFacts, Facts, RunnerFacts, ScenarioFacts};
 pub use judge::{Judge, windowed};
 pub(crate) use samples::{Figure, Samples};
+pub use slope::{Slope, SlopeSeries};
 pub use status::{Judgement, Status, ThresholdResult};
+pub use target::{TargetFacts, TargetSlope};

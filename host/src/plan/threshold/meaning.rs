@@ -198,6 +198,9 @@ impl Universe<'_> {
                 let phases = ["setup", "warmup", "teardown", "service", "probe"];
                 unknown("phase", phases.map(str::to_owned).into())
             }
+            "mode" if metric == Builtin::TargetCpuSeconds.id() => {
+                unknown("mode", vec!["user".into(), "system".into()])
+            }
             "check" if metric != Builtin::Checks.id() => {
                 Some((format!("`{name}` has no tag `check`: `checks` has"), Vec::new()))
             }

@@ -94,6 +94,7 @@ fn scenario() -> ScenarioFacts {
 
 fn facts(name: &str, message: &str) -> Facts {
     Facts {
+        targets: Vec::new(),
         duration: Duration::from_secs(10),
         scenarios: vec![
             scenario(),

@@ -19,7 +19,7 @@ pub enum DatabaseGrant {
     Write,
 }
 
-/// What a component may use of the bus and the database.
+/// What a component may use of the bus and the database, and any workload of the targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grants {
     /// Patterns that may be published to.
@@ -30,6 +30,8 @@ pub struct Grants {
     pub subscribe: Vec<String>,
     /// The database.
     pub database: DatabaseGrant,
+    /// Targets that may be started and stopped, by name; `*` for all. Asked of scripts, too.
+    pub targets: Vec<String>,
 }
 
 impl Default for Grants {
@@ -46,12 +48,19 @@ impl Grants {
         request: Vec::new(),
         subscribe: Vec::new(),
         database: DatabaseGrant::None,
+        targets: Vec::new(),
     };
 
     /// One pattern for every use of the bus.
     pub fn bus(pattern: &str, database: DatabaseGrant) -> Self {
         let patterns = vec![pattern.to_owned()];
-        Self { publish: patterns.clone(), request: patterns.clone(), subscribe: patterns, database }
+        Self {
+            publish: patterns.clone(),
+            request: patterns.clone(),
+            subscribe: patterns,
+            database,
+            targets: Vec::new(),
+        }
     }
 
     pub(super) fn publish(&self, subject: &str) -> Result<(), Misuse> {

@@ -57,33 +57,37 @@ pub enum Action {
 /// Where bus and database are.
 #[derive(Debug, Args)]
 pub struct BackendArgs {
-    /// `embedded`, `nats-server` (started and stopped by the run) or `nats://[user:password@]host:port`
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "WAVETANK_BUS",
-        default_value = "embedded",
-        hide_env_values = true
-    )]
-    pub bus: String,
-    /// `embedded` (SQLite), `sqlite:PATH` or `postgres://…`
-    #[arg(
-        long = "db",
-        value_name = "URL",
-        env = "WAVETANK_DB",
-        default_value = "embedded",
-        hide_env_values = true
-    )]
-    pub database: String,
+    /// `embedded` (default), `nats-server` (started and stopped by the run) or
+    /// `nats://[user:password@]host:port`
+    #[arg(long, value_name = "URL", env = "WAVETANK_BUS", hide_env_values = true)]
+    pub bus: Option<String>,
+    /// `embedded` (default: SQLite), `sqlite:PATH` or `postgres://…`
+    #[arg(long = "db", value_name = "URL", env = "WAVETANK_DB", hide_env_values = true)]
+    pub database: Option<String>,
     /// A PostgreSQL schema that exists, instead of one of the run's own
     #[arg(long = "db-schema", value_name = "NAME", env = "WAVETANK_DB_SCHEMA")]
     pub database_schema: Option<String>,
 }
 
+/// What is used where nobody names another one.
+const EMBEDDED: &str = "embedded";
+
+impl BackendArgs {
+    /// The bus.
+    pub fn bus(&self) -> &str {
+        self.bus.as_deref().unwrap_or(EMBEDDED)
+    }
+
+    /// The database.
+    pub fn database(&self) -> &str {
+        self.database.as_deref().unwrap_or(EMBEDDED)
+    }
+}
+
 /// What a workload is given.
 #[derive(Debug, Args)]
 pub struct WorkloadArgs {
-    /// A `.rhai` script or a `.wasm` component
+    /// A `.rhai` script, a `.wasm` component or, to run or check, a `suite.toml`
     #[arg(value_name = "WORKLOAD")]
     pub workload: PathBuf,
     /// Sets a parameter of the workload
@@ -124,12 +128,26 @@ pub struct ScenarioArgs {
     /// A tenth of the durations and counts, never below what the thresholds need
     #[arg(long)]
     pub quick: bool,
-    /// Adds a tag to every sample
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
-    pub tags: Vec<(String, String)>,
+    /// Adds a tag to every sample; of a suite, `--tag WORD` chooses the workloads that bear it
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
+    pub tags: Vec<Tag>,
     /// Threads that run VUs (default: one per core)
     #[arg(long, value_name = "N")]
     pub shards: Option<usize>,
+}
+
+/// What of a suite is run.
+#[derive(Debug, Args)]
+pub struct ChoiceArgs {
+    /// Of a suite, runs only what covers this row; repeat for more
+    #[arg(long = "row", value_name = "ROW")]
+    pub rows: Vec<String>,
+    /// Of a suite, runs its long rows, too
+    #[arg(long)]
+    pub long: bool,
+    /// Of a suite, runs what soaks, for as long as that takes
+    #[arg(long, conflicts_with = "quick")]
+    pub soak: bool,
 }
 
 /// `wavetank run`
@@ -141,6 +159,8 @@ pub struct RunArgs {
     pub backends: BackendArgs,
     #[command(flatten)]
     pub scenario: ScenarioArgs,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Stops the run from outside after that
     #[arg(long, value_name = "D", value_parser = duration)]
     pub timeout: Option<Duration>,
@@ -214,6 +234,10 @@ pub struct ServeArgs {
     pub workload: WorkloadArgs,
     #[command(flatten)]
     pub backends: BackendArgs,
+    /// What it is called in a run's figures, and the queue that processes share (default: the workload's
+    /// own name)
+    #[arg(long, value_name = "NAME", value_parser = service_name)]
+    pub name: Option<String>,
     /// Messages that are handled at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub concurrency: u32,
@@ -242,6 +266,17 @@ pub enum ScriptAction {
 pub enum SchemaFormat {
     /// `--summary-export`
     Summary,
+    /// `suite.toml`
+    Suite,
+}
+
+/// `--tag`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// `KEY=VALUE`: on every sample.
+    Label(String, String),
+    /// `WORD`: chooses workloads of a suite.
+    Word(String),
 }
 
 /// `--fail-on`
@@ -284,6 +319,25 @@ pub enum CheckFormat {
     Json,
     /// GitHub annotations
     Github,
+}
+
+fn service_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if (1..=64).contains(&text.len()) && text.chars().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err("a name is letters, digits, `_` and `-`, at most 64".to_owned())
+}
+
+fn tag(text: &str) -> Result<Tag, String> {
+    if text.contains('=') {
+        return pair(text).map(|(key, value)| Tag::Label(key, value));
+    }
+    if text.is_empty() {
+        Err("a tag is no empty word".to_owned())
+    } else {
+        Ok(Tag::Word(text.to_owned()))
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

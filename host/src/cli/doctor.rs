@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use super::{
     Failed,
     args::BackendArgs,
+    backends::{close, nats_files, search_path},
     machine,
     print::out,
-    run::{close, nats_files, runtime, search_path},
+    run::runtime,
 };
 use crate::{
     clock::Clock,
@@ -34,7 +35,7 @@ pub fn doctor(args: &BackendArgs) -> Result<ExitCode, Failed> {
     runtime.block_on(async {
         let bus = bus::Source::open_with_files(
             bus::OpenInput {
-                address: args.bus.clone(),
+                address: args.bus().to_owned(),
                 run: "doctor".to_owned(),
                 search_path: search_path(),
             },
@@ -44,7 +45,7 @@ pub fn doctor(args: &BackendArgs) -> Result<ExitCode, Failed> {
         .map_err(|error| unreachable(error.to_string()))?;
         out(&format!("{:<22} {}", "bus", bus.describe()));
         let database = database::Source::open_with(database::Opening {
-            address: args.database.clone(),
+            address: args.database().to_owned(),
             schema: args.database_schema.clone(),
             allow_existing: true,
             keep_schema: false,

@@ -9,12 +9,15 @@ use std::{
 
 use super::{
     Failed,
-    args::{ScenarioArgs, WorkloadArgs},
+    args::{ScenarioArgs, Tag, WorkloadArgs},
     machine,
 };
 use crate::{
     diagnostic::Diagnostic,
-    plan::{Limits, Overrides, Plan, PlanInput, Shortcuts},
+    plan::{
+        Limits, Overrides, Plan, PlanInput, QUICK, Shortcuts,
+        suite::{DatabaseAccess, GrantList},
+    },
     verdict::Cause,
     workload::{
         LoadError, LoadInput, Program,
@@ -22,30 +25,61 @@ use crate::{
     },
 };
 
-/// How far a component may reach beyond what is embedded; a script is trusted as its author is.
-#[derive(Clone, Debug, Default)]
-pub struct Reach {
-    /// The subjects that it may use, when the bus is not embedded.
-    pub foreign_bus: Option<Vec<String>>,
-    /// Whether it may use the database, when that is not embedded.
-    pub foreign_database: Option<bool>,
-    /// Targets that the workload, whatever its kind, may start and stop.
-    pub targets: Vec<String>,
+/// How far a component may reach; a script is trusted as its author is.
+#[derive(Clone, Debug)]
+pub enum Reach {
+    /// Run by hand: whatever is embedded, and what flags allow of anything else.
+    Hand {
+        /// The subjects that it may use, when the bus is not embedded.
+        foreign_bus: Option<Vec<String>>,
+        /// Whether it may use the database, when that is not embedded.
+        foreign_database: Option<bool>,
+        /// Targets that the workload, whatever its kind, may start and stop.
+        targets: Vec<String>,
+    },
+    /// In a suite: what that grants, and nothing else.
+    Suite(GrantList),
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self::Hand { foreign_bus: None, foreign_database: None, targets: Vec::new() }
+    }
 }
 
 impl Reach {
     fn grants(&self) -> Grants {
-        let patterns = self.foreign_bus.clone().unwrap_or_else(|| vec![">".to_owned()]);
+        let (foreign_bus, foreign_database, targets) = match self {
+            Self::Hand { foreign_bus, foreign_database, targets } => {
+                (foreign_bus, foreign_database, targets)
+            }
+            Self::Suite(list) => return granted(list),
+        };
+        let patterns = foreign_bus.clone().unwrap_or_else(|| vec![">".to_owned()]);
         Grants {
             publish: patterns.clone(),
             request: patterns.clone(),
             subscribe: patterns,
-            database: match self.foreign_database {
+            database: match foreign_database {
                 Some(false) => DatabaseGrant::None,
                 Some(true) | None => DatabaseGrant::Write,
             },
-            targets: self.targets.clone(),
+            targets: targets.clone(),
         }
+    }
+}
+
+fn granted(list: &GrantList) -> Grants {
+    Grants {
+        publish: list.publish.clone(),
+        request: list.request.clone(),
+        subscribe: list.subscribe.clone(),
+        database: match list.database {
+            DatabaseAccess::None => DatabaseGrant::None,
+            DatabaseAccess::Read => DatabaseGrant::Read,
+            DatabaseAccess::Write => DatabaseGrant::Write,
+        },
+        targets: list.targets.clone(),
     }
 }
 
@@ -78,7 +112,32 @@ pub fn plan(
     scenario: &ScenarioArgs,
     timeout: Option<Duration>,
 ) -> Result<Plan, Failed> {
-    let overrides = Overrides {
+    plan_with(program, workload, overrides(workload, scenario, timeout)?)
+}
+
+/// Builds the plan of a loaded workload, with everything that replaces its options.
+pub fn plan_with(
+    program: &Program,
+    workload: &WorkloadArgs,
+    overrides: Overrides,
+) -> Result<Plan, Failed> {
+    Plan::build(input(program, workload, overrides)).map_err(configuration)
+}
+
+/// What flags put over a workload's options.
+pub fn overrides(
+    workload: &WorkloadArgs,
+    scenario: &ScenarioArgs,
+    timeout: Option<Duration>,
+) -> Result<Overrides, Failed> {
+    let label = |tag: &Tag| match tag {
+        Tag::Label(key, value) => Ok((key.clone(), value.clone())),
+        Tag::Word(word) => Err(configuration(
+            Diagnostic::new(format!("--tag {word} chooses workloads of a suite, and this is none"))
+                .help(format!("write --tag {word}=VALUE to add a tag to every sample")),
+        )),
+    };
+    Ok(Overrides {
         shortcuts: Shortcuts {
             vus: scenario.vus,
             iterations: scenario.iterations,
@@ -87,14 +146,14 @@ pub fn plan(
             stages: scenario.stages.clone(),
         },
         scenario: scenario.scenario.clone(),
-        tags: pairs(&scenario.tags),
+        tags: scenario.tags.iter().map(label).collect::<Result<_, _>>()?,
         seed: scenario.seed,
-        quick: scenario.quick,
+        scale: scenario.quick.then_some(QUICK),
         timeout,
         shards: scenario.shards,
         limits: pairs(&workload.limits),
-    };
-    Plan::build(input(program, workload, overrides)).map_err(configuration)
+        ..Overrides::default()
+    })
 }
 
 /// Builds the plan of a workload that is only to answer messages.

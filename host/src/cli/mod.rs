@@ -6,6 +6,7 @@
 
 mod allow;
 mod args;
+mod backends;
 mod check;
 mod diagnose;
 mod doctor;
@@ -20,6 +21,7 @@ mod run;
 mod script;
 mod serve;
 mod signals;
+mod suite;
 mod target;
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -78,6 +80,10 @@ fn dispatch(command: Command) -> Result<ExitCode, Failed> {
         Action::Script(action) => script::script(&action),
         Action::Schema { format: SchemaFormat::Summary } => {
             out(&format!("{:#}", schemars::schema_for!(crate::run::summary::Summary).to_value()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Schema { format: SchemaFormat::Suite } => {
+            out(&format!("{:#}", crate::plan::suite::Suite::schema()));
             Ok(ExitCode::SUCCESS)
         }
         Action::Doctor(args) => doctor::doctor(&args),

@@ -1,21 +1,22 @@
 //! `wavetank run`: from the command line to a judged summary and an exit code.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use super::{
     Failed,
     allow::Allowed,
-    args::{BackendArgs, ColorMode, FailOn, RunArgs, ScenarioArgs},
-    folder, forecast, load, machine,
-    print::{out, paint, say},
+    args::{BackendArgs, ColorMode, FailOn, RunArgs, ScenarioArgs, WorkloadArgs},
+    backends::{self, Backends},
+    folder, forecast, load,
+    print::{out, paint},
     progress::Screen,
-    signals, target,
+    signals, suite, target,
 };
 use crate::{
     clock::Clock,
     diagnostic::Diagnostic,
     plan::Plan,
-    primitive::{bus, database},
+    primitive::database,
     report::{json, terminal},
     run::{
         RunInput, RunOutcome, StopSignal,
@@ -25,21 +26,19 @@ use crate::{
     workload::Program,
 };
 
-/// Bus and database of a run.
-struct Backends {
-    bus: bus::Source,
-    database: database::Source,
-}
-
 /// Runs the subcommand.
 pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
+    if suite::is_one(&args.workload.workload) {
+        return suite::run(&args);
+    }
+    suite::refuse_its_flags(&args)?;
     let allowed = Allowed::parse(&args.allow)?;
     let declared = target::declared(&args.targets)?;
     let program = load::program(&args.workload, &grants(&allowed, &args.backends))?;
     let once = args.trace.then(|| once(&args, &program)).transpose()?;
     let scenario = once.as_ref().unwrap_or(&args.scenario);
     let mut plan = load::plan(&program, &args.workload, scenario, args.timeout)?;
-    if database::has_connections(&args.backends.database) {
+    if database::has_connections(args.backends.database()) {
         plan.share_connections(scenario.shards).map_err(load::configuration)?;
     }
     let plan = Arc::new(plan);
@@ -51,30 +50,46 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let id = folder::run_id(&plan.name, started);
     let folder = folder::make(args.out.as_deref(), &id)?;
     let runtime = runtime()?;
-    let (backends, outcome) = runtime.block_on(async {
-        let backends = open(&args, &allowed, &plan, &id, folder.clone()).await?;
-        guard(&allowed, &program, &backends)?;
-        let targets =
-            target::open(declared, &backends.bus, &backends.database, &id, &folder).await?;
-        let outcome = drive(&args, &plan, &program, &backends, targets.as_ref()).await;
-        if let Some(targets) = targets {
-            targets.close().await;
-        }
-        Ok((backends, outcome))
+    let (outcome, environment) = runtime.block_on(async {
+        let mut backends = Backends::open(backends::Opening {
+            bus: args.backends.bus(),
+            database: args.backends.database(),
+            schema: args.backends.database_schema.as_deref(),
+            existing_data: allowed.existing_data,
+            run: &id,
+            directory: folder.clone(),
+            shards: plan.shards,
+            limits: &plan.limits,
+        })
+        .await?;
+        backends.guard(&program, allowed.superuser)?;
+        backends.start(declared, &id, &folder).await?;
+        let stop = StopSignal::new();
+        let watching = signals::watch(stop.clone());
+        let outcome = drive(&args, &plan, &program, &mut backends, stop).await;
+        watching.abort();
+        let environment = backends.environment();
+        backends.close().await;
+        Ok((outcome, environment))
     })?;
-    let environment = environment(&backends);
     let info = RunInfo {
+        workloads: vec![workload_info(&args.workload, &program)],
+        complete: outcome.complete,
+        ..run_info(id, started)
+    };
+    let summary = judge(&args, &plan, outcome, &info, &environment);
+    report(&args, &folder, &summary)
+}
+
+/// Which run, as far as that is known at its start.
+pub fn run_info(id: String, started: jiff::Timestamp) -> RunInfo {
+    RunInfo {
         id,
         started: started.to_string(),
         command: command_line(),
-        workloads: vec![workload_info(&args, &program)],
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        complete: outcome.complete,
         ..RunInfo::default()
-    };
-    runtime.block_on(close(&backends.bus, &backends.database));
-    let summary = judge(&args, &plan, outcome, &info, &environment);
-    report(&args, &folder, &summary)
+    }
 }
 
 /// What `--trace` runs: the scenario that `--scenario` names, else the plan's first, with one VU, once.
@@ -93,24 +108,11 @@ fn once(args: &RunArgs, program: &Program) -> Result<ScenarioArgs, Failed> {
     Ok(ScenarioArgs { vus: Some(1), iterations: Some(1), scenario: first, ..chosen })
 }
 
-/// Refuses a database user who could leave the database.
-fn guard(allowed: &Allowed, program: &Program, backends: &Backends) -> Result<(), Failed> {
-    let Some(objection) = backends.database.privileges().objection().filter(|_| !allowed.superuser)
-    else {
-        return Ok(());
-    };
-    let cause = match program {
-        Program::Script(_) => Cause::Configuration,
-        Program::Component(_) => Cause::PluginRefused,
-    };
-    Err(Failed::new(cause, Diagnostic::new(objection)))
-}
-
 /// What a component may use: everything that is embedded, and what was allowed.
 fn grants(allowed: &Allowed, backends: &BackendArgs) -> load::Reach {
-    load::Reach {
-        foreign_bus: (backends.bus != "embedded").then(|| allowed.bus.clone()),
-        foreign_database: (backends.database != "embedded").then_some(allowed.database),
+    load::Reach::Hand {
+        foreign_bus: (backends.bus() != "embedded").then(|| allowed.bus.clone()),
+        foreign_database: (backends.database() != "embedded").then_some(allowed.database),
         targets: allowed.targets.clone(),
     }
 }
@@ -121,109 +123,37 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
     })
 }
 
-async fn open(
-    args: &RunArgs,
-    allowed: &Allowed,
-    plan: &Plan,
-    id: &str,
-    directory: PathBuf,
-) -> Result<Backends, Failed> {
-    let bus = bus::Source::open_with_files(
-        bus::OpenInput {
-            address: args.backends.bus.clone(),
-            run: id.to_owned(),
-            search_path: search_path(),
-        },
-        nats_files(),
-    )
-    .await
-    .map_err(|error| Failed::new(Cause::Unreachable, Diagnostic::new(error.to_string())))?;
-    let database = database::Source::open_with(database::Opening {
-        address: args.backends.database.clone(),
-        schema: args.backends.database_schema.clone(),
-        allow_existing: allowed.existing_data,
-        keep_schema: false,
-        directory,
-        run: id.to_owned(),
-        shards: plan.shards,
-        limits: plan.limits.clone(),
-    })
-    .await
-    .map_err(|error| Failed::new(Cause::Unreachable, Diagnostic::new(error.to_string())))?;
-    Ok(Backends { bus, database })
-}
-
-/// Takes away what was made for this process alone; what stays behind is named.
-pub async fn close(bus: &bus::Source, database: &database::Source) {
-    bus.close().await;
-    if let Err(error) = database.close().await {
-        say(&format!("wavetank: the database is not cleaned up: {error}"));
-    }
-}
-
-/// `PATH`, where `nats-server` is looked for.
-pub fn search_path() -> Option<std::ffi::OsString> {
-    std::env::var_os("PATH")
-}
-
-/// Credentials and certificates, as NATS tools take them.
-pub fn nats_files() -> bus::Files {
-    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    bus::Files {
-        credentials: path("NATS_CREDS"),
-        authority: path("NATS_CA"),
-        certificate: path("NATS_CERT"),
-        key: path("NATS_KEY"),
-    }
-}
-
-async fn drive(
+/// Runs a plan on backends that are open.
+pub async fn drive(
     args: &RunArgs,
     plan: &Arc<Plan>,
     program: &Program,
-    backends: &Backends,
-    targets: Option<&crate::target::Source>,
+    backends: &mut Backends,
+    stop: StopSignal,
 ) -> RunOutcome {
     let (screen, events) = Screen::start(&args.screen);
-    let stop = StopSignal::new();
-    let watching = signals::watch(stop.clone());
-    let outcome = crate::run::run(RunInput {
+    let mut outcome = crate::run::run(RunInput {
         plan: Arc::clone(plan),
         workload: Arc::new(program.clone()),
         bus: backends.bus.clone(),
         database: backends.database.clone(),
-        targets: targets.cloned(),
+        targets: backends.targets.clone(),
         clock: Clock::real(),
         events,
         stop,
         trace: args.trace,
     })
     .await;
-    watching.abort();
     screen.finish();
+    outcome.facts.causes.extend(backends.failures());
+    outcome.facts.remarks.extend(plan.notes.iter().cloned());
     outcome
 }
 
-fn environment(backends: &Backends) -> Environment {
-    let facts = machine::facts();
-    let fact = |name: &str| facts.get(name).cloned().unwrap_or_default();
-    Environment {
-        os: fact("os"),
-        kernel: fact("kernel"),
-        cpu: fact("cpu"),
-        cores: machine::cores() as u32,
-        ram_bytes: fact("ram_bytes").parse().unwrap_or(0),
-        clock_source: fact("clock_source"),
-        bus: backends.bus.describe(),
-        database: backends.database.describe(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
-}
-
-fn workload_info(args: &RunArgs, program: &Program) -> WorkloadInfo {
+pub fn workload_info(workload: &WorkloadArgs, program: &Program) -> WorkloadInfo {
     let description = program.describe();
     WorkloadInfo {
-        path: args.workload.workload.display().to_string(),
+        path: workload.workload.display().to_string(),
         digest: format!("sha256:{}", description.digest),
         name: description.name.clone(),
         version: description.version.clone(),
@@ -231,6 +161,7 @@ fn workload_info(args: &RunArgs, program: &Program) -> WorkloadInfo {
             Program::Script(_) => "script".to_owned(),
             Program::Component(_) => "component".to_owned(),
         },
+        ..WorkloadInfo::default()
     }
 }
 
@@ -260,7 +191,6 @@ fn judge(
     run: &RunInfo,
     environment: &Environment,
 ) -> Summary {
-    outcome.facts.remarks.extend(plan.notes.iter().cloned());
     let judgement = outcome.judge.finish(outcome.start, &outcome.facts);
     Summary::build(SummaryInput {
         plan,
@@ -271,10 +201,12 @@ fn judge(
         facts: &outcome.facts,
         run,
         environment,
+        backend: None,
     })
 }
 
-fn report(args: &RunArgs, folder: &std::path::Path, summary: &Summary) -> Result<ExitCode, Failed> {
+/// Prints the summary and writes it to its files.
+pub fn report(args: &RunArgs, folder: &Path, summary: &Summary) -> Result<ExitCode, Failed> {
     let color = match args.screen.color {
         ColorMode::Always => true,
         ColorMode::Never => false,

@@ -18,9 +18,10 @@ use super::{
     Failed,
     allow::Allowed,
     args::{BackendArgs, ServeArgs},
+    backends::{close, nats_files, search_path},
     folder, load,
     print::say,
-    run::{close, nats_files, runtime, search_path},
+    run::runtime,
     signals,
 };
 use crate::{
@@ -41,7 +42,7 @@ const LINE: usize = 4_096;
 /// Runs the subcommand.
 pub fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
     let allowed = Allowed::parse(&args.allow)?;
-    if args.backends.bus == "embedded" {
+    if args.backends.bus() == "embedded" {
         return Err(load::configuration(
             Diagnostic::new("a service on the embedded bus reaches nobody").help(
                 "name a server with --bus nats://host:port, or start one with --bus nats-server",
@@ -66,9 +67,9 @@ pub fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
 }
 
 fn reach(allowed: &Allowed, backends: &BackendArgs) -> load::Reach {
-    let own = backends.database == "embedded"
-        || (!backends.database.starts_with("sqlite:") && backends.database_schema.is_none());
-    load::Reach {
+    let own = backends.database() == "embedded"
+        || (!backends.database().starts_with("sqlite:") && backends.database_schema.is_none());
+    load::Reach::Hand {
         foreign_bus: Some(allowed.bus.clone()),
         foreign_database: (!own).then_some(allowed.database),
         targets: Vec::new(),
@@ -101,7 +102,7 @@ struct Directory(Option<PathBuf>);
 
 impl Directory {
     fn make(id: &str, backends: &BackendArgs) -> Result<Self, Failed> {
-        if backends.database != "embedded" {
+        if backends.database() != "embedded" {
             return Ok(Self(None));
         }
         let path = std::env::temp_dir().join(format!("wavetank_{id}"));
@@ -128,7 +129,7 @@ impl Drop for Directory {
 
 async fn open_bus(args: &ServeArgs, id: &str) -> Result<bus::Source, Failed> {
     let input = bus::OpenInput {
-        address: args.backends.bus.clone(),
+        address: args.backends.bus().to_owned(),
         run: id.to_owned(),
         search_path: search_path(),
     };
@@ -145,7 +146,7 @@ async fn open_database(
     directory: &Directory,
 ) -> Result<database::Source, Failed> {
     database::Source::open_with(database::Opening {
-        address: args.backends.database.clone(),
+        address: args.backends.database().to_owned(),
         schema: args.backends.database_schema.clone(),
         allow_existing: allowed.existing_data,
         keep_schema: false,
@@ -184,10 +185,11 @@ async fn drive(
             database: database.clone(),
             events,
             stop,
-            name: name(program, plan),
+            name: args.name.clone().unwrap_or_else(|| name(program, plan)),
             instance: id,
             run: args.run.clone(),
             concurrency: args.concurrency as usize,
+            inside: false,
             instances_stop: matches!(program, Program::Component(_)),
         },
         |subjects| say(&format!("ready: {subjects} subjects on {place}")),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Derived, DerivedKind, Executor, Limits, Options, Overrides, Scenario, Segment, Shortcuts,
+    Derived, DerivedKind, Executor, Limits, Options, Overrides, Row, Scenario, Segment, Shortcuts,
     Start, Threshold, declare, derived,
     options::{KEYS, Level},
     quantity::shown,
@@ -73,6 +73,8 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// Tags of every sample.
     pub tags: BTreeMap<String, String>,
+    /// The rows of a catalogue that it covers; its thresholds name theirs.
+    pub rows: Vec<Row>,
     /// What the workload may use.
     pub limits: Limits,
     /// What the reader should know of how the plan came about: thresholds that were left out because
@@ -119,7 +121,9 @@ impl Plan {
     /// Checks everything that can be checked without running.
     pub fn build(input: PlanInput) -> Result<Self, Diagnostic> {
         let PlanInput { name, options, functions, overrides, cores, places, unmeasured } = input;
-        let options = Value::Object(options.0);
+        let mut options = options.0;
+        replace_thresholds(&mut options, &overrides.thresholds);
+        let options = Value::Object(options);
         let root = Item { value: &options, path: Vec::new(), places: &places };
         if let Some(limits) = options.get("limits") {
             return Err(root
@@ -164,12 +168,13 @@ impl Plan {
             teardown_timeout: read::positive(&section, "teardown_timeout")?.unwrap_or(MINUTE),
             timeout: overrides.timeout,
             tags,
+            rows: overrides.rows,
             limits,
             notes: Vec::new(),
         };
         plan.judge_by(&section, registry, &declared, unmeasured)?;
-        if overrides.quick {
-            plan.quicken();
+        if let Some(scale) = overrides.scale {
+            plan.quicken(scale);
         }
         Ok(plan)
     }
@@ -252,7 +257,7 @@ impl Plan {
             first_derived,
         };
         if let Some(item) = section.get("thresholds") {
-            self.thresholds = threshold::read(&item, &all)?;
+            self.thresholds = threshold::read(&item, &all, &self.rows)?;
         }
         let left = Universe { scenarios: &self.scenarios, left: &[], ..all };
         let notes = &mut self.notes;
@@ -313,6 +318,20 @@ impl Plan {
             }
         }
         windowed
+    }
+}
+
+/// Puts a suite's thresholds in the place of the workload's own under the same key, or beside them.
+fn replace_thresholds(
+    options: &mut serde_json::Map<String, Value>,
+    with: &serde_json::Map<String, Value>,
+) {
+    if with.is_empty() {
+        return;
+    }
+    let own = options.entry("thresholds").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    if let Value::Object(own) = own {
+        own.extend(with.iter().map(|(key, value)| (key.clone(), value.clone())));
     }
 }
 

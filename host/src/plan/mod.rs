@@ -8,15 +8,18 @@
 mod build;
 mod declare;
 mod derived;
+mod document;
 mod forecast;
 mod limits;
 mod options;
 mod quantity;
 mod quick;
+mod row;
 mod scenario;
 mod schedule;
 mod section;
 mod segment;
+pub mod suite;
 mod target;
 pub mod threshold;
 
@@ -26,7 +29,8 @@ pub use forecast::{Forecast, MeanAndPeak, Point, ScenarioForecast};
 pub use limits::Limits;
 pub use options::{Options, Overrides, Shortcuts};
 pub use quantity::{format_duration, parse_bytes, parse_duration};
-pub use quick::samples_needed;
+pub use quick::{QUICK, samples_needed};
+pub use row::{Backend, Priority, Row};
 pub use scenario::{
     Arrival, ConnectionSharing, Executor, GeneratorLimited, OnLate, Pacing, RateStage, Scenario,
     Start, VuStage,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Arrival, Executor, OnLate, Pacing, VuStage,
+    Arrival, Executor, OnLate, Pacing, Row, VuStage,
     quantity::LONGEST,
     scenario::read::{HIGHEST_RATE, MAX_BACKLOG, pre_allocated, vu_stages},
     section::{Item, Section},
@@ -28,14 +28,18 @@ pub struct Overrides {
     pub tags: BTreeMap<String, String>,
     /// Seed of all randomness.
     pub seed: Option<u64>,
-    /// `--quick`: durations and counts at most a tenth, never below what thresholds need.
-    pub quick: bool,
+    /// Of durations and counts, never below what thresholds need: 0.1 with `--quick`, a suite's `scale`.
+    pub scale: Option<f64>,
     /// The whole run may take no longer: a stop from outside after that.
     pub timeout: Option<Duration>,
     /// Threads that run VUs.
     pub shards: Option<usize>,
     /// `--limit NAME=VALUE`
     pub limits: BTreeMap<String, String>,
+    /// A suite's thresholds: they replace those under the same key, or are added.
+    pub thresholds: serde_json::Map<String, Value>,
+    /// The rows that a suite says the workload covers.
+    pub rows: Vec<Row>,
 }
 
 /// k6's short forms of one scenario.

@@ -1,5 +1,5 @@
-//! `--quick`: the same plan, shorter. Durations and numbers of iterations are a tenth, rates and VUs
-//! stay; but the scale is never below what the thresholds need, because a quick run that cannot show
+//! `--quick`, and a suite's `scale`: the same plan, shorter. Durations and numbers of iterations are a
+//! tenth, or that share; rates and VUs stay; but the scale is never below what the thresholds need, because a quick run that cannot show
 //! anything is not quick but useless.
 //!
 //! What a threshold needs: as many samples as its percentile takes at 95 % (SEMANTICS §4), in its
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::metric::Selector;
 
-/// The scale unless thresholds need more.
-const TENTH: f64 = 0.1;
+/// The scale of `--quick`, unless thresholds need more.
+pub const QUICK: f64 = 0.1;
 
 /// The samples that a percentile needs to be shown at 95 %: ⌈ln 0.05 / ln q⌉. 1 for anything else.
 pub fn samples_needed(aggregate: Aggregate) -> u64 {
@@ -32,13 +32,12 @@ pub fn samples_needed(aggregate: Aggregate) -> u64 {
 }
 
 impl Plan {
-    /// Scales the plan down.
-    pub(super) fn quicken(&mut self) {
+    /// Scales the plan down, as far as its thresholds allow.
+    pub(super) fn quicken(&mut self, wanted: f64) {
         let needed = self.thresholds.iter().map(|threshold| self.scale_needed(threshold));
-        let scale = needed.fold(TENTH, f64::max).min(1.0);
+        let scale = needed.fold(wanted, f64::max).min(1.0);
         if scale >= 1.0 {
-            self.notes
-                .push("--quick changes nothing: the thresholds need the whole run".to_owned());
+            self.notes.push("it is not shortened: the thresholds need the whole run".to_owned());
             return;
         }
         for scenario in &mut self.scenarios {

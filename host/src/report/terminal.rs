@@ -36,6 +36,7 @@ pub struct Options {
 pub fn render(summary: &Summary, options: Options) -> String {
     let mut page = Page { text: String::new(), options };
     page.head(summary);
+    page.rows(summary);
     page.thresholds(summary);
     page.checks(summary);
     page.latency(summary);
@@ -100,12 +101,60 @@ impl Page {
         }
     }
 
+    /// The rows of a catalogue, each with the threshold that is nearest to its limit, or beyond it most.
+    fn rows(&mut self, summary: &Summary) {
+        if summary.rows.is_empty() {
+            return;
+        }
+        self.title("rows");
+        for row in &summary.rows {
+            let (sign, style) = sign(row.status);
+            let sign = self.paint(style, sign);
+            let own = row.thresholds.iter().filter_map(|index| summary.thresholds.get(*index));
+            let telling =
+                own.filter(|it| it.row.as_ref() == Some(&row.row)).max_by(|one, other| {
+                    let order = (one.status == row.status).cmp(&(other.status == row.status));
+                    order.then(closeness(one).total_cmp(&closeness(other)))
+                });
+            let words = telling.map_or_else(String::new, |threshold| {
+                let shares = is_share(summary, threshold);
+                let unit = printable(&threshold.unit, TEXT);
+                let show = |value| if shares { share(value) } else { quantity(value, &unit) };
+                let observed = threshold.observed.map_or_else(|| "–".to_owned(), show);
+                format!(
+                    "{}{} {} · {observed}",
+                    printable(&threshold.metric, TEXT),
+                    printable(&threshold.selector, TEXT),
+                    printable(&threshold.expression, TEXT)
+                )
+            });
+            let head = format!(
+                "{} {} {}",
+                printable(&row.row, TEXT),
+                printable(&row.priority, TEXT),
+                printable(&row.backend, TEXT)
+            );
+            self.line(&format!("  {sign} {head:9} {:14} {}", row.status.words(), fit(&words, 50)));
+            if let Some(reason) = &row.reason {
+                self.note(6, &printable(reason, 2 * TEXT));
+            }
+        }
+    }
+
     fn thresholds(&mut self, summary: &Summary) {
         if summary.thresholds.is_empty() {
             return;
         }
         self.title("thresholds");
+        let mut row = None;
         for threshold in &summary.thresholds {
+            if threshold.row != row {
+                row.clone_from(&threshold.row);
+                if let Some(row) = &row {
+                    let row = self.paint(BOLD, &printable(row, TEXT));
+                    self.line(&format!("  {row}"));
+                }
+            }
             let (sign, style) = sign(threshold.status);
             let sign = self.paint(style, sign);
             let severity = match threshold.severity {
@@ -182,7 +231,7 @@ impl Page {
             let tags =
                 if tags.is_empty() { String::new() } else { format!("{{{}}}", tags.join(",")) };
             self.line(&format!("  {}", printable(&format!("{}{tags}", metric.name), TEXT)));
-            for line in figures(values, metric.unit, summary.run.duration_s) {
+            for line in figures(values, metric.unit, seconds(summary, metric)) {
                 self.line(&cells(&line));
             }
         }
@@ -206,15 +255,23 @@ impl Page {
         if values.count + values.censored == 0 {
             return false;
         }
-        if metric.tags.is_empty() || self.options.long {
+        // Of a suite, what all its workloads measured together is no one thing's time.
+        let of_suite = summary.rows.len() > 1 || summary.run.workloads.len() > 1;
+        let own = metric.tags.keys().all(|key| of_suite && (key == "row" || key == "workload"));
+        if self.options.long || (own && of_suite != metric.tags.is_empty()) {
             return true;
+        }
+        if own {
+            return false;
         }
         if metric.tags.get("outcome").is_some_and(|outcome| outcome == "error") {
             return true;
         }
         let Some(op) = metric.tags.get("op") else { return false };
         summary.metrics.iter().any(|other| {
-            other.name == metric.name && other.tags.get("op").is_some_and(|other| other != op)
+            other.name == metric.name
+                && other.tags.get("row") == metric.tags.get("row")
+                && other.tags.get("op").is_some_and(|other| other != op)
         })
     }
 
@@ -399,6 +456,35 @@ const fn sign(status: Status) -> (&'static str, Style) {
         Status::NoData | Status::Insufficient | Status::Invalid => ("?", YELLOW),
         Status::NotApplicable | Status::KnownFailing => ("–", FAINT),
     }
+}
+
+/// Over how many seconds a metric was measured: of a suite, those of its workload.
+fn seconds(summary: &Summary, metric: &MetricSummary) -> f64 {
+    let own = summary.run.workloads.iter().find(|workload| match metric.tags.get("row") {
+        Some(rows) => workload.rows.join("+") == *rows,
+        None => {
+            workload.duration_s > 0.0
+                && metric.tags.get("workload").is_some_and(|name| *name == workload.name)
+        }
+    });
+    own.map_or(summary.run.duration_s, |workload| workload.duration_s)
+}
+
+/// How near to its limit what was measured is, or how far beyond it: 1 is at the limit.
+fn closeness(threshold: &ThresholdResult) -> f64 {
+    let (Some(observed), Some(limit)) = (threshold.observed, threshold.limit) else { return 0.0 };
+    let least = threshold.expression.contains('>');
+    let (small, large) = if least { (limit, observed) } else { (observed, limit) };
+    if large == 0.0 { 0.0 } else { small / large }
+}
+
+/// The beginning of a text, as long as its place.
+fn fit(text: &str, place: usize) -> String {
+    if text.chars().count() <= place {
+        return text.to_owned();
+    }
+    let beginning: String = text.chars().take(place - 1).collect();
+    format!("{beginning}…")
 }
 
 /// Whether a threshold is about a share, which is shown in percent.

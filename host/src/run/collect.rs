@@ -6,8 +6,10 @@
 //!   └─────────── _wavetank.<run>.answers.<round>.<n> ◄── wire::Report ────┘
 //! ```
 //!
-//! The run asks at its beginning (what was measured before is not its own, and dropped), each second,
-//! and at its end, where it waits a moment for those that have answered before. A process started with
+//! The run asks at its beginning (what was measured before is not its own, and dropped), when the load
+//! begins (what was measured until then is setup's), each second, when the load has ended (what is measured
+//! from then on is teardown's) and at its end; at both ends it waits a moment for those that have answered
+//! before, and they for what is still being handled. A process started with
 //! `--run` answers that run only; one without answers any, so two runs at the same time on one bus
 //! would each get a part: give such services their run.
 //!
@@ -26,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use crate::{
     clock::Instant,
-    metric::{Cell, Report, SeriesKey, Snapshot, Windowed},
+    metric::{Cell, Phase, Report, SeriesKey, Snapshot, Windowed},
     primitive::bus,
 };
 
@@ -59,7 +61,7 @@ pub(super) enum AskKind {
     Begin,
     /// Each second.
     Each,
-    /// When nobody sends any more.
+    /// When the load has ended, and when nobody sends any more.
     Last,
 }
 
@@ -97,6 +99,8 @@ pub(super) struct Collector {
     answers: String,
     subjects: [String; 2],
     round: u64,
+    /// The rounds whose answers are the last of setup's, and of the load's.
+    bounds: [Option<u64>; 2],
     /// When the last two questions were asked: what the answers are about was between them.
     asked: [Instant; 2],
     /// Which of the subjects nobody subscribes to, in this round.
@@ -129,6 +133,7 @@ impl Collector {
             answers,
             subjects: [subject(Some(&run)), subject(None)],
             round: 0,
+            bounds: [None; 2],
             asked: [shared.clock.now(); 2],
             silent: [false; 2],
             processes: BTreeMap::new(),
@@ -162,6 +167,21 @@ impl Collector {
         }
     }
 
+    /// The load begins: what was measured until now is setup's.
+    pub(super) async fn load_begins(&mut self, shared: &Shared) {
+        self.take(shared);
+        self.ask(shared, AskKind::Each).await;
+        self.bounds[0] = Some(self.round);
+        self.wait_for_known(shared).await;
+    }
+
+    /// The load has ended: what is measured from now on is teardown's. Which services did not answer.
+    pub(super) async fn load_ended(&mut self, shared: &Shared) -> Vec<String> {
+        let missing = self.last(shared).await;
+        self.bounds[1] = Some(self.round);
+        missing
+    }
+
     /// Takes the answers that have come.
     pub(super) fn take(&mut self, shared: &Shared) {
         for _ in 0..ANSWERS {
@@ -175,10 +195,7 @@ impl Collector {
         self.take(shared);
         self.ask(shared, AskKind::Last).await;
         let round = self.round;
-        self.wait(shared, |collector| {
-            collector.processes.values().all(|(_, answered)| *answered == round)
-        })
-        .await;
+        self.wait_for_known(shared).await;
         self.take(shared);
         let missing = self.processes.values().filter(|(_, answered)| *answered != round);
         let services: BTreeSet<_> = missing.map(|(service, _)| service.clone()).collect();
@@ -200,6 +217,25 @@ impl Collector {
                 self.refused, self.answers, self.reason
             )
         })
+    }
+
+    /// Waits until all that have answered before have answered this round.
+    async fn wait_for_known(&mut self, shared: &Shared) {
+        let round = self.round;
+        self.wait(shared, |collector| {
+            collector.processes.values().all(|(_, answered)| *answered == round)
+        })
+        .await;
+    }
+
+    /// The part of the run that an answer of a round tells of.
+    fn phase(&self, round: u64) -> Phase {
+        match self.bounds {
+            [Some(setup), _] if round <= setup => Phase::Setup,
+            [None, _] => Phase::Setup,
+            [_, Some(load)] if round > load => Phase::Teardown,
+            _ => Phase::Main,
+        }
     }
 
     async fn wait(&mut self, shared: &Shared, done: impl Fn(&Self) -> bool) {
@@ -261,7 +297,9 @@ impl Collector {
         let [before, asked] = self.asked;
         let middle = before + asked.since(before) / 2;
         let second = u32::try_from(middle.since(Instant::ZERO).as_secs());
-        for (key, cell) in cells {
+        let phase = self.phase(round);
+        for (mut key, cell) in cells {
+            key.tags.phase = phase;
             let kind = registry.get(key.metric).kind;
             let windowed = self.windowed.iter().any(|family| {
                 family.metric == key.metric

@@ -183,6 +183,7 @@ impl Conductor {
 
     /// Starts each scenario when it is its turn, until all have ended everywhere.
     async fn scenarios(&mut self) {
+        self.collect_setup().await;
         self.phase("run");
         let clock = self.shared.clock;
         let plan = Arc::clone(&self.shared.plan);
@@ -249,6 +250,7 @@ impl Conductor {
         self.tell_all(&Command::End(end));
         self.look_at_targets().await;
         self.ledger.end(&self.recorder, end, &self.shared);
+        self.collect_load().await;
     }
 
     async fn teardown(&mut self) {
@@ -350,6 +352,26 @@ impl Conductor {
         let Some(collector) = &mut self.collector else { return };
         collector.take(&self.shared);
         collector.ask(&self.shared, AskKind::Each).await;
+        self.observe_services();
+    }
+
+    /// Before the load: what services have measured until then is not of it.
+    async fn collect_setup(&mut self) {
+        let Some(collector) = &mut self.collector else { return };
+        collector.load_begins(&self.shared).await;
+        self.observe_services();
+    }
+
+    /// After the load: what services measure from then on is not of it.
+    async fn collect_load(&mut self) {
+        let Some(collector) = &mut self.collector else { return };
+        let missing = collector.load_ended(&self.shared).await;
+        self.remarks.extend(missing.into_iter().map(|service| {
+            format!(
+                "the service `{service}` did not answer when the load had ended: what it measured in \
+                 its last second is taken for teardown's"
+            )
+        }));
         self.observe_services();
     }
 

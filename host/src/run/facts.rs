@@ -6,7 +6,7 @@ use super::{
     Shared,
     event::{Progress, ScenarioProgress},
     health::{self, OwnCost, Usage},
-    shard::{self, Interval},
+    shard::Interval,
 };
 use crate::{
     clock::Instant,
@@ -27,8 +27,6 @@ pub(super) struct Ledger {
     causes: Vec<(Cause, String)>,
     begun: Option<Instant>,
     ended: Option<Instant>,
-    /// The thread of the workload's services, which is not the runner.
-    services: String,
     first_usage: Usage,
     /// As of the load's end, once it has ended.
     last_usage: Usage,
@@ -56,12 +54,10 @@ impl Ledger {
     pub(super) fn new(shared: &Arc<Shared>, shards: usize) -> Self {
         let scenarios = shared.plan.scenarios.len();
         let now = shared.clock.now();
-        let services = shard::thread_name(shared.shards);
-        let usage = Usage::now(&services);
+        let usage = Usage::now();
         let open = shared.plan.scenarios.iter().filter(|scenario| scenario.executor.is_open());
         Self {
             open: open.map(|scenario| shared.names.intern(&scenario.name)).collect(),
-            services,
             counts: vec![vec![Counts::default(); scenarios]; shards],
             scenarios: vec![Window::default(); scenarios],
             errors: ErrorTally::default(),
@@ -89,7 +85,7 @@ impl Ledger {
     pub(super) fn begin(&mut self, now: Instant) {
         self.begun = Some(now);
         // What setup used is not the load's.
-        let usage = Usage::now(&self.services);
+        let usage = Usage::now();
         (self.first_usage, self.last_usage) = (usage, usage);
         (self.first_sample, self.last_sample) = (now, now);
     }
@@ -153,7 +149,7 @@ impl Ledger {
         }
         let phase = if self.begun.is_some() { Phase::Main } else { Phase::Setup };
         let tags = TagSet { phase, ..TagSet::default() };
-        let usage = Usage::now(&self.services);
+        let usage = Usage::now();
         recorder.gauge(Builtin::RunnerRssBytes.id(), tags, now, usage.rss_bytes as f64);
         let wall = now.since(self.last_sample).as_secs_f64();
         if wall >= SHORTEST {

@@ -12,6 +12,8 @@ use crate::{
     primitive::{LogLine, LogSink, Operation, Ops, Random, Scope, ScopeConfig, Stamped, database},
 };
 
+/// What the names of threads begin with that run services: what they use is not the runner's.
+pub(super) const SERVICE: &str = "service-";
 /// How often a shard's loop shows that it turns.
 const BEAT: Duration = Duration::from_millis(5);
 /// Empty operations that are measured before a run.
@@ -89,9 +91,9 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// As the kernel tells it; zero where it does not. CPU of the thread of that name, the workload's
-    /// services, is left out, and that of SQLite's threads, which are the database.
-    pub(super) fn now(services: &str) -> Self {
+    /// As the kernel tells it; zero where it does not. CPU of the threads of services is left out, and that
+    /// of SQLite's threads, which are the database.
+    pub(super) fn now() -> Self {
         let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let kilobytes = |key: &str| {
@@ -102,7 +104,7 @@ impl Usage {
         let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
         let mut theirs = Ticks::default();
         for task in tasks.filter_map(|task| Ticks::read(&task.path())) {
-            if task.name == services || database::is_thread(&task.name) {
+            if task.name.starts_with(SERVICE) || database::is_thread(&task.name) {
                 theirs.user_s += task.user_s;
                 theirs.system_s += task.system_s;
                 theirs.cpu_s += task.cpu_s;

@@ -18,6 +18,7 @@ mod conduct;
 pub mod event;
 mod facts;
 mod health;
+mod hosted;
 mod load;
 mod log;
 mod serve;
@@ -34,6 +35,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 use tokio::{sync::mpsc, task::LocalSet};
 
 pub use health::{OwnCost, noise_floor};
+pub use hosted::Hosted;
 pub use serve::{ServeInput, serve};
 pub use stop::{StopLevel, StopSignal};
 pub use targets::BusProbe;

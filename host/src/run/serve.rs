@@ -62,6 +62,8 @@ pub struct ServeInput {
     pub run: Option<String>,
     /// Messages that are handled at the same time.
     pub concurrency: usize,
+    /// It is served inside the process of a run, on a thread of its own.
+    pub inside: bool,
     /// A component: each instance has its own `stop`. A script has one `teardown`.
     pub instances_stop: bool,
 }
@@ -78,6 +80,8 @@ struct Books {
     ground: Rc<Ground>,
     name: String,
     instance: String,
+    /// What it uses: this thread's CPU, or all of the process's.
+    cpu: rustix::time::ClockId,
 }
 
 async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause, String)> {
@@ -118,6 +122,11 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
         ground: Rc::clone(&ground),
         name: input.name,
         instance: input.instance,
+        cpu: if input.inside {
+            rustix::time::ClockId::ThreadCPUTime
+        } else {
+            rustix::time::ClockId::ProcessCPUTime
+        },
     });
     let ended = answer(&books, &mut services, &mut told, &asks, &input.stop).await;
     if !services.drain(DRAIN).await {
@@ -194,8 +203,7 @@ async fn reply(books: Rc<Books>, idle: Rc<impl Fn() -> bool>, message: bus::Mess
         let _ = tokio::time::timeout(LAST, settling).await;
     }
     let now = shared.clock.now();
-    let clock = rustix::time::ClockId::ProcessCPUTime;
-    services::record_cpu(shared, ground, &books.name, clock, now);
+    services::record_cpu(shared, ground, &books.name, books.cpu, now);
     let mut snapshot = ground.recorder.take(now);
     if ask.kind == AskKind::Begin {
         // It is not of this run.

@@ -90,15 +90,15 @@ pub(super) struct Wires {
     pub(super) intervals: mpsc::Sender<(usize, Interval)>,
 }
 
-/// The name of a shard's thread; services have that of the shard behind the last one.
-pub(super) fn thread_name(index: usize) -> String {
-    format!("shard-{index}")
+/// The name of a shard's thread; behind the last one is that of the workload's own services.
+fn thread_name(index: usize, shards: usize) -> String {
+    if index < shards { format!("shard-{index}") } else { format!("{}workload", health::SERVICE) }
 }
 
 /// Starts a shard on a thread of its own.
 pub(super) fn spawn(shared: Arc<Shared>, index: usize, wires: Wires) -> std::io::Result<()> {
     let reports = wires.reports.clone();
-    std::thread::Builder::new().name(thread_name(index)).spawn(move || {
+    std::thread::Builder::new().name(thread_name(index, shared.shards)).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => {

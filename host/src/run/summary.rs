@@ -5,6 +5,9 @@
 //! nanoseconds. There is never a NaN: a value that is missing is null. Texts of workloads are kept as
 //! they were, hostile until a report escapes them.
 
+mod joined;
+mod rows;
+
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -12,13 +15,16 @@ use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    metric::{Builtin, Cell, Kind, MetricId, Names, Phase, Selector, TagSet, Totals, Trend, Unit},
-    plan::{Plan, threshold::Aggregate},
+    metric::{Builtin, Cell, Kind, Names, Phase, Selector, TagSet, Totals, Trend, Unit},
+    plan::{Backend, Plan, threshold::Aggregate},
     verdict::{
         Cause, ErrorFacts, Facts, Figure, Judgement, RunnerFacts, Samples, ScenarioFacts, Status,
         TargetFacts, ThresholdResult,
     },
 };
+
+pub use joined::{Part, Suite};
+pub use rows::not_run;
 
 /// The version of this format; a change that breaks a reader counts it up.
 pub const SCHEMA: &str = "wavetank.summary/1";
@@ -94,6 +100,10 @@ pub struct WorkloadInfo {
     pub version: String,
     /// `script` or `component`.
     pub kind: String,
+    /// The rows that it covered, in a suite.
+    pub rows: Vec<String>,
+    /// From its first scenario's start to its last one's end, in a suite.
+    pub duration_s: f64,
 }
 
 /// What became of a run.
@@ -273,6 +283,8 @@ pub struct SummaryInput<'a> {
     pub run: &'a RunInfo,
     /// Where it ran.
     pub environment: &'a Environment,
+    /// Of which backend its rows are; `None` outside a suite.
+    pub backend: Option<Backend>,
 }
 
 impl Summary {
@@ -296,7 +308,7 @@ impl Summary {
                 causes: judgement.causes.clone(),
                 reasons: judgement.reasons.clone(),
             },
-            rows: Vec::new(),
+            rows: rows::judged(&input),
             thresholds: judgement.thresholds.iter().cloned().map(tidy_threshold).collect(),
             metrics: metrics(&input),
             checks: checks(&input),
@@ -396,16 +408,19 @@ fn metrics(input: &SummaryInput<'_>) -> Vec<MetricSummary> {
             continue;
         }
         let all = input.totals.select(registry, input.names, id, &Selector::default());
-        entry(BTreeMap::new(), values(input, id, &all));
+        let seconds = input.facts.duration.as_secs_f64();
+        entry(BTreeMap::new(), values_of(&all, metric.unit, seconds));
         for (key, cell) in own {
             if key.tags != TagSet::default() {
-                entry(key.tags.resolve(input.names), values(input, id, cell));
+                entry(key.tags.resolve(input.names), values_of(cell, metric.unit, seconds));
             }
         }
     }
     entries
 }
 
+/// Which metric.
+#[derive(Clone, Debug)]
 struct MetricHead {
     name: String,
     kind: Kind,
@@ -416,8 +431,8 @@ fn head(metric: &crate::metric::Metric) -> MetricHead {
     MetricHead { name: metric.name.clone(), kind: metric.kind, unit: metric.unit }
 }
 
-fn values(input: &SummaryInput<'_>, id: MetricId, cell: &Cell<u64>) -> Values {
-    let seconds = input.facts.duration.as_secs_f64();
+/// What was measured in so many seconds.
+fn values_of(cell: &Cell<u64>, unit: Unit, seconds: f64) -> Values {
     match cell {
         Cell::Counter(count) => Values::Counter {
             count: finite(*count),
@@ -437,8 +452,7 @@ fn values(input: &SummaryInput<'_>, id: MetricId, cell: &Cell<u64>) -> Values {
             }
         }
         Cell::Trend(trend) => {
-            let step = input.plan.registry.get(id).unit.step();
-            Values::Trend(Box::new(trend_values(trend, &Samples::of(cell), step)))
+            Values::Trend(Box::new(trend_values(trend, &Samples::of(cell), unit.step())))
         }
     }
 }

@@ -271,6 +271,7 @@ pub(super) fn plan(scenarios: Vec<Scenario>) -> Plan {
         timeout: None,
         notes: Vec::new(),
         tags: BTreeMap::new(),
+        rows: Vec::new(),
         limits: Limits::default(),
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     clock::Instant,
     metric::{Names, Selector, Snapshot, Totals, Windowed},
     plan::{
-        Plan, Severity, Threshold,
+        Plan, Row, Severity, Threshold,
         threshold::{Aggregate, Assertion, OnMissing, Operand, Window},
     },
 };
@@ -125,17 +125,22 @@ impl Judge {
         let scene = self.scene(facts.duration, Some(facts), &[], None);
         let derived = derived::values(&scene, &self.recoveries);
         let scene = self.scene(facts.duration, Some(facts), &derived, None);
+        let rows = Rows(&self.plan.rows);
         let mut results = Vec::new();
         let mut effects = Vec::new();
         for threshold in &self.plan.thresholds {
             let evaluated = evaluate::threshold(&scene, threshold);
+            let row = rows.get(threshold.row.as_deref());
             if threshold.is_default && matches!(evaluated.outcome, Outcome::NoData(_)) {
                 continue;
             }
-            let (status, effect) = status(threshold, &evaluated);
+            let (status, effect) = Rows::status(row, status(threshold, &evaluated));
             effects.push((effect, words(threshold, status, &evaluated)));
-            results.push(result(threshold, status, evaluated));
+            let mut result = result(threshold, status, evaluated);
+            result.reason = Rows::reason(row, status).or(result.reason);
+            results.push(result);
         }
+        effects.extend(rows.surprises(&results));
         let (status, causes, reasons) = verdict(&effects, facts);
         Judgement { status, causes, reasons, thresholds: results, derived }
     }
@@ -244,6 +249,59 @@ fn status(threshold: &Threshold, evaluated: &Evaluated) -> (Status, Effect) {
         Severity::Critical => (status, effect),
         Severity::Warning => (status, effect.min(Effect::Warn)),
         Severity::Info => (status, Effect::None),
+    }
+}
+
+/// What the rows of a catalogue make of their thresholds.
+struct Rows<'a>(&'a [Row]);
+
+impl<'a> Rows<'a> {
+    fn get(&self, name: Option<&str>) -> Option<&'a Row> {
+        self.0.iter().find(|row| Some(row.name.as_str()) == name)
+    }
+
+    /// A threshold of a row that does not apply here is not judged; a miss of one that is known to fail is
+    /// no news. No data is news always: a row that measured nothing does not fail as it is known to.
+    fn status(row: Option<&Row>, (status, effect): (Status, Effect)) -> (Status, Effect) {
+        let Some(row) = row else { return (status, effect) };
+        if row.not_applicable.is_some() {
+            return (Status::NotApplicable, Effect::None);
+        }
+        match status {
+            Status::Fail | Status::Warn | Status::Insufficient | Status::Invalid
+                if row.known_failing.is_some() =>
+            {
+                (Status::KnownFailing, Effect::None)
+            }
+            _ => (status, effect),
+        }
+    }
+
+    /// Why a row's threshold has this status, where the row itself says so.
+    fn reason(row: Option<&Row>, status: Status) -> Option<String> {
+        match status {
+            Status::NotApplicable => row?.not_applicable.clone(),
+            Status::KnownFailing => row?.known_failing.clone(),
+            _ => None,
+        }
+    }
+
+    /// Rows that are known to fail, and passed.
+    fn surprises(&self, results: &[ThresholdResult]) -> Vec<(Effect, String)> {
+        let surprising = |row: &&Row| {
+            let mut own = results.iter().filter(|it| it.row.as_ref() == Some(&row.name)).peekable();
+            row.known_failing.is_some()
+                && row.not_applicable.is_none()
+                && own.peek().is_some()
+                && own.all(|result| result.status == Status::Pass)
+        };
+        let words = |row: &Row| {
+            let name = &row.name;
+            format!(
+                "{name} is known to fail, and passed: take its `known_failing` out of the suite"
+            )
+        };
+        self.0.iter().filter(surprising).map(|row| (Effect::Fail, words(row))).collect()
     }
 }
 

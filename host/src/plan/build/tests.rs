@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    super::{VuStage, samples_needed},
+    super::{QUICK, VuStage, samples_needed},
     *,
 };
 use crate::metric::Builtin;
@@ -511,7 +511,8 @@ fn quick_is_a_tenth_but_never_less_than_thresholds_need() {
             "thresholds": { "iteration_duration{scenario:open}": threshold },
         })
     };
-    let quick = |threshold: &str| overridden(options(threshold), |it| it.quick = true).unwrap();
+    let quick =
+        |threshold: &str| overridden(options(threshold), |it| it.scale = Some(QUICK)).unwrap();
     let plan = quick("p(95) < 1s and mean over first 20s < 1s");
     assert_eq!(plan.scale, 0.1);
     assert_eq!(plan.scenarios[0].executor.duration().as_secs(), 10);
@@ -524,7 +525,7 @@ fn quick_is_a_tenth_but_never_less_than_thresholds_need() {
     assert_eq!(quick("mean over first 2s < 1s").scale, 0.5);
     let whole = quick("p(99.99) < 1s");
     assert_eq!((whole.scale, whole.scenarios[0].executor.duration().as_secs()), (1.0, 100));
-    assert!(whole.notes[0].contains("changes nothing"));
+    assert!(whole.notes[0].contains("not shortened"));
     let needs = |percent| samples_needed(threshold::Aggregate::Percentile(percent));
     assert_eq!([needs(50.0), needs(95.0), needs(99.0), needs(99.9)], [5, 59, 299, 2_995]);
 }
@@ -718,7 +719,7 @@ proptest! {
             scenario["executor"] = json!(executor);
             options = json!({ "scenarios": { "only": scenario } });
         }
-        match overridden(options, |it| it.quick = quick) {
+        match overridden(options, |it| it.scale = quick.then_some(QUICK)) {
             Err(error) => prop_assert!(error.help.is_some(), "{}", error.message),
             Ok(plan) => {
                 let forecast = plan.forecast();

@@ -9,10 +9,11 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Place},
-    metric::{Builtin, MetricId, Selector},
+    metric::{Builtin, Kind, MetricId, Selector},
     plan::{
+        Row,
         quantity::{number, shown},
-        section::Item,
+        section::{Item, suggestion},
     },
 };
 
@@ -31,10 +32,12 @@ const LONG_FORM: &[&str] = &[
 const ON_MISSING: &[(&str, OnMissing)] =
     &[("fail", OnMissing::Fail), ("warn", OnMissing::Warn), ("pass", OnMissing::Pass)];
 
-/// Reads `thresholds`.
+/// Reads `thresholds`. A threshold that names no row is of the only one there is; a row says how a miss is
+/// taken, and how many samples it takes, where the threshold does not.
 pub(in crate::plan) fn read(
     item: &Item<'_>,
     universe: &Universe<'_>,
+    rows: &[Row],
 ) -> Result<Vec<Threshold>, Diagnostic> {
     let mut thresholds = Vec::new();
     for (key, item) in item.entries()? {
@@ -42,7 +45,7 @@ pub(in crate::plan) fn read(
             .map_err(|fault| in_text(&item, key, fault, "the threshold's metric"))?;
         let items = if item.value.is_array() { item.array()? } else { vec![item] };
         for item in items {
-            let threshold = one(&item, metric, &selector.value, universe)?;
+            let threshold = one(&item, metric, &selector.value, universe, rows)?;
             thresholds.push(threshold);
         }
     }
@@ -131,6 +134,7 @@ fn one(
     metric: MetricId,
     selector: &Selector,
     universe: &Universe<'_>,
+    rows: &[Row],
 ) -> Result<Threshold, Diagnostic> {
     let name = &universe.registry.get(metric).name;
     let expression = |item: &Item<'_>| -> Result<Threshold, Diagnostic> {
@@ -146,7 +150,10 @@ fn one(
         })
     };
     if !item.value.is_object() {
-        return expression(item);
+        let mut threshold = expression(item)?;
+        let row = row_of(None, rows)?;
+        belong(&mut threshold, row, universe, None);
+        return Ok(threshold);
     }
     let section = item.section("a threshold", LONG_FORM)?;
     let mut threshold = expression(&section.require("threshold", "\"p(95) < 200ms\"")?)?;
@@ -155,7 +162,7 @@ fn one(
         ("warning", Severity::Warning),
         ("info", Severity::Info),
     ];
-    threshold.severity = section.choice("severity", &severities)?;
+    let severity = section.get("severity").map(|item| item.choice(&severities)).transpose()?;
     if let Some(item) = section.get("warn_within") {
         if !has_distance(&threshold.expression) {
             return Err(item
@@ -177,8 +184,46 @@ fn one(
             ));
     }
     threshold.delay_abort_eval = section.duration("delay_abort_eval")?.unwrap_or_default();
+    let row = row_of(section.get("row"), rows)?;
     threshold.row = section.string("row")?.map(str::to_owned);
+    belong(&mut threshold, row, universe, severity);
     Ok(threshold)
+}
+
+/// The row that a threshold belongs to: the one it names, else the only one.
+fn row_of<'a>(named: Option<Item<'_>>, rows: &'a [Row]) -> Result<Option<&'a Row>, Diagnostic> {
+    let Some(item) = named.filter(|_| !rows.is_empty()) else {
+        return Ok(match rows {
+            [only] => Some(only),
+            _ => None,
+        });
+    };
+    let name = item.string()?;
+    let known: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
+    rows.iter().find(|row| row.name == name).map(Some).ok_or_else(|| {
+        item.error(format!("the suite does not say that this workload covers `{}`", shown(name)))
+            .help(suggestion(name, &known))
+    })
+}
+
+/// Gives a threshold to its row.
+fn belong(
+    threshold: &mut Threshold,
+    row: Option<&Row>,
+    universe: &Universe<'_>,
+    severity: Option<Severity>,
+) {
+    let of_row = row.map(|row| row.priority.severity());
+    threshold.severity = severity.or(of_row).unwrap_or_default();
+    let Some(row) = row else { return };
+    threshold.row = Some(row.name.clone());
+    let distribution = universe
+        .registry
+        .find(&threshold.metric)
+        .is_some_and(|id| matches!(universe.registry.get(id).kind, Kind::Trend | Kind::Rate));
+    if distribution {
+        threshold.min_samples = threshold.min_samples.or(row.min_samples);
+    }
 }
 
 /// A derived metric that a threshold looks at.

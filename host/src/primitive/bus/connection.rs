@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -62,7 +62,7 @@ struct Shared {
 }
 
 enum Kind {
-    Embedded(Arc<Router>),
+    Embedded { router: Arc<Router>, run: String, serves: AtomicBool },
     Nats { servers: Arc<Servers>, url: String, _child: Option<ServerChild> },
 }
 
@@ -185,7 +185,11 @@ impl Source {
     /// what the URL names goes before.
     pub async fn open_with_files(input: OpenInput, files: Files) -> Result<Self, BusError> {
         let kind = match input.address.as_str() {
-            "embedded" => Kind::Embedded(Arc::default()),
+            "embedded" => Kind::Embedded {
+                router: Arc::default(),
+                run: input.run,
+                serves: AtomicBool::new(false),
+            },
             "nats-server" => {
                 let child = ServerChild::start(input.search_path.as_deref()).await?;
                 let url = child.url().to_owned();
@@ -210,23 +214,32 @@ impl Source {
     /// password: hand it on, never print it.
     pub fn url(&self) -> Option<String> {
         match &self.0.kind {
-            Kind::Embedded(_) => None,
+            Kind::Embedded { .. } => None,
             Kind::Nats { url, .. } => Some(url.clone()),
         }
     }
 
-    /// The run's id; `None` for the embedded bus, which nobody else can reach.
+    /// The run's id; `None` for an embedded bus without services, on which there is nobody to ask.
     pub fn run(&self) -> Option<&str> {
         match &self.0.kind {
-            Kind::Embedded(_) => None,
+            Kind::Embedded { run, serves, .. } => {
+                serves.load(Ordering::Relaxed).then_some(run.as_str())
+            }
             Kind::Nats { servers, .. } => Some(servers.run()),
+        }
+    }
+
+    /// Says that services are on this bus whose figures a run may ask for, be it embedded.
+    pub fn has_services(&self) {
+        if let Kind::Embedded { serves, .. } = &self.0.kind {
+            serves.store(true, Ordering::Relaxed);
         }
     }
 
     /// What the summary says of it: kind and version, never a password.
     pub fn describe(&self) -> String {
         match &self.0.kind {
-            Kind::Embedded(_) => "embedded".to_owned(),
+            Kind::Embedded { .. } => "embedded".to_owned(),
             Kind::Nats { servers, .. } => servers.describe(),
         }
     }
@@ -235,7 +248,7 @@ impl Source {
     pub async fn connect(&self, name: &str) -> Result<Connection, BusError> {
         let number = self.0.connections.fetch_add(1, Ordering::Relaxed);
         let backend = match &self.0.kind {
-            Kind::Embedded(router) => Backend::Embedded(Embedded::connect(router, number)),
+            Kind::Embedded { router, .. } => Backend::Embedded(Embedded::connect(router, number)),
             Kind::Nats { servers, .. } => {
                 Backend::Nats(servers.connect(name, number, &self.0.ledger).await?)
             }
@@ -246,7 +259,7 @@ impl Source {
     /// What happened to connections since the last call: the run asks each second.
     pub fn take_events(&self) -> ConnectionEvents {
         match &self.0.kind {
-            Kind::Embedded(_) => ConnectionEvents::default(),
+            Kind::Embedded { .. } => ConnectionEvents::default(),
             Kind::Nats { servers, .. } => servers.take_events(),
         }
     }

@@ -67,6 +67,7 @@ fn plan() -> Plan {
         teardown_timeout: Duration::from_secs(60),
         timeout: None,
         tags: BTreeMap::new(),
+        rows: Vec::new(),
         limits: Limits::default(),
     }
 }
@@ -188,6 +189,7 @@ fn summary(name: &str, check: &str, message: &str) -> Summary {
         ..RunInfo::default()
     };
     Summary::build(SummaryInput {
+        backend: None,
         plan: &plan,
         names: &names,
         totals: judge.totals(),

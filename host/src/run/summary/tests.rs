@@ -31,6 +31,7 @@ fn plan() -> Plan {
         teardown_timeout: Duration::ZERO,
         timeout: None,
         tags: BTreeMap::new(),
+        rows: Vec::new(),
         limits: Limits::default(),
     }
 }
@@ -61,6 +62,7 @@ fn build_of(plan: Plan, facts: &Facts, samples: impl FnOnce(&Recorder)) -> Summa
         facts,
         run: &RunInfo::default(),
         environment: &Environment::default(),
+        backend: None,
     })
 }
 

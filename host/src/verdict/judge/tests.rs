@@ -71,6 +71,7 @@ pub(super) fn plan(thresholds: Vec<Threshold>) -> Plan {
         teardown_timeout: SECOND,
         timeout: None,
         tags: BTreeMap::new(),
+        rows: Vec::new(),
         limits: Limits::default(),
     }
 }

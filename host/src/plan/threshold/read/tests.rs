@@ -53,7 +53,7 @@ fn with_universe<T>(run: impl FnOnce(&Universe<'_>) -> T) -> T {
 fn read_value(value: &Value) -> Result<Vec<Threshold>, Diagnostic> {
     let places = Places::new();
     let item = Item { value, path: vec!["thresholds".to_owned()], places: &places };
-    with_universe(|universe| read(&item, universe))
+    with_universe(|universe| read(&item, universe, &[]))
 }
 
 fn expression(metric: &str, source: &str) -> Expression {
@@ -337,7 +337,7 @@ fn the_caret_is_in_the_file_where_the_place_is_known() {
     let places = Places::from([(vec!["thresholds".to_owned(), "checks".to_owned()], place)]);
     let value = json!({ "checks": "rte > 0.99" });
     let item = Item { value: &value, path: vec!["thresholds".to_owned()], places: &places };
-    let error = with_universe(|universe| read(&item, universe)).unwrap_err();
+    let error = with_universe(|universe| read(&item, universe, &[])).unwrap_err();
     let place = error.place.unwrap();
     assert_eq!(place.origin, "a.rhai");
     assert_eq!((&place.text[place.range.clone()], place.range.start), ("rte", start + 1));

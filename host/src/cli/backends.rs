@@ -1,0 +1,274 @@
+//! Where a run takes place: bus, database, and the services of a suite. Opened and closed here, used by
+//! runs; in a suite one of these may see several runs.
+//!
+//! On the embedded bus the services of a suite live inside the runner, each on a thread of its own; on any
+//! other each is a target of its own: `wavetank serve`, in a process that is sampled and can be stopped.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{Failed, args::WorkloadArgs, load, machine, print::say, target as targets};
+use crate::{
+    diagnostic::Diagnostic,
+    plan::{Backend, Limits, Plan, Ready, TargetPlan, TargetSource, TargetStop},
+    primitive::{bus, database},
+    report::printable::printable,
+    run::{Hosted, ServeInput, StopSignal, event::Event, summary::Environment},
+    target,
+    verdict::Cause,
+    workload::Program,
+};
+
+/// Lines of services that may wait to be printed.
+const QUEUE: usize = 1_024;
+/// Characters of a line.
+const LINE: usize = 4_096;
+/// How long a service's process may take until it answers.
+const READY: Duration = Duration::from_secs(30);
+
+/// Bus, database, targets and services.
+pub struct Backends {
+    pub bus: bus::Source,
+    pub database: database::Source,
+    pub targets: Option<target::Source>,
+    hosted: Vec<Hosted>,
+}
+
+/// What they are opened with.
+pub struct Opening<'a> {
+    /// `--bus`
+    pub bus: &'a str,
+    /// `--db`
+    pub database: &'a str,
+    /// `--db-schema`
+    pub schema: Option<&'a str>,
+    /// `--allow existing-data`
+    pub existing_data: bool,
+    /// The run's id.
+    pub run: &'a str,
+    /// Where the embedded database lives.
+    pub directory: PathBuf,
+    /// Over how many shards database connections are shared out.
+    pub shards: usize,
+    pub limits: &'a Limits,
+}
+
+/// A service that is to run beside the workloads of a suite.
+pub struct ServiceInput {
+    pub name: String,
+    pub workload: WorkloadArgs,
+    pub program: Program,
+    pub plan: Arc<Plan>,
+    pub concurrency: u32,
+}
+
+/// What rows say of bus and database addresses.
+pub fn backend(bus: &str, database: &str) -> Backend {
+    match (bus, database::has_connections(database)) {
+        ("embedded", _) => Backend::E,
+        (_, false) => Backend::S,
+        (_, true) => Backend::P,
+    }
+}
+
+impl Backends {
+    /// Opens bus and database.
+    pub async fn open(opening: Opening<'_>) -> Result<Self, Failed> {
+        let unreachable = |text: String| Failed::new(Cause::Unreachable, Diagnostic::new(text));
+        let bus = bus::Source::open_with_files(
+            bus::OpenInput {
+                address: opening.bus.to_owned(),
+                run: opening.run.to_owned(),
+                search_path: search_path(),
+            },
+            nats_files(),
+        )
+        .await
+        .map_err(|error| unreachable(error.to_string()))?;
+        let database = database::Source::open_with(database::Opening {
+            address: opening.database.to_owned(),
+            schema: opening.schema.map(str::to_owned),
+            allow_existing: opening.existing_data,
+            keep_schema: false,
+            directory: opening.directory,
+            run: opening.run.to_owned(),
+            shards: opening.shards,
+            limits: opening.limits.clone(),
+        })
+        .await
+        .map_err(|error| unreachable(error.to_string()))?;
+        Ok(Self { bus, database, targets: None, hosted: Vec::new() })
+    }
+
+    /// Starts targets and waits until they are ready.
+    pub async fn start(
+        &mut self,
+        plans: Vec<TargetPlan>,
+        run: &str,
+        folder: &Path,
+    ) -> Result<(), Failed> {
+        self.targets = targets::open(plans, &self.bus, &self.database, run, folder).await?;
+        Ok(())
+    }
+
+    /// A service as a target: this program, serving in a process of its own.
+    pub fn as_target(&self, service: &ServiceInput, superuser: bool) -> Result<TargetPlan, Failed> {
+        let program = std::env::current_exe().map_err(|error| {
+            let message = format!("this program, which serves, is not found: {error}");
+            Failed::new(Cause::Internal, Diagnostic::new(message))
+        })?;
+        let mut words = vec![program.display().to_string(), "serve".to_owned()];
+        words.push(service.workload.workload.display().to_string());
+        let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
+        flag("--name", service.name.clone());
+        flag("--concurrency", service.concurrency.to_string());
+        for (name, value) in &service.workload.parameters {
+            flag("--param", format!("{name}={value}"));
+        }
+        for (name, value) in &service.workload.limits {
+            flag("--limit", format!("{name}={value}"));
+        }
+        // The suite declares it as the system under test: it may do what a system does.
+        for capability in ["bus=>", "db", "existing-data"] {
+            flag("--allow", capability.to_owned());
+        }
+        if superuser {
+            flag("--allow", "superuser".to_owned());
+        }
+        let schema = self.database.schema();
+        let env = schema.map(|schema| ("WAVETANK_DB_SCHEMA".to_owned(), schema.to_owned()));
+        Ok(TargetPlan {
+            name: service.name.clone(),
+            source: TargetSource::Command {
+                words,
+                env: env.into_iter().collect::<BTreeMap<_, _>>(),
+                directory: None,
+            },
+            ready: vec![Ready::Line("ready: ".to_owned())],
+            ready_timeout: READY,
+            stop: TargetStop::default(),
+            allow_stop: false,
+        })
+    }
+
+    /// Starts a service inside this process; it answers when this returns.
+    pub async fn host(&mut self, service: &ServiceInput) -> Result<(), Failed> {
+        let (events, shown) = mpsc::channel(QUEUE);
+        tokio::spawn(show(service.name.clone(), shown));
+        let run = self.bus.run().map(str::to_owned);
+        let hosted = Hosted::start(ServeInput {
+            plan: Arc::clone(&service.plan),
+            workload: Arc::new(service.program.clone()),
+            bus: self.bus.clone(),
+            database: self.database.clone(),
+            events,
+            stop: StopSignal::new(),
+            name: service.name.clone(),
+            instance: service.name.clone(),
+            run,
+            concurrency: service.concurrency as usize,
+            inside: true,
+            instances_stop: matches!(service.program, Program::Component(_)),
+        })
+        .await
+        .map_err(|(cause, text)| Failed::new(cause, Diagnostic::new(printable(&text, LINE))))?;
+        self.hosted.push(hosted);
+        Ok(())
+    }
+
+    /// Services that ended though nobody asked them to.
+    pub fn failures(&mut self) -> Vec<(Cause, String)> {
+        self.hosted.iter_mut().filter_map(Hosted::failure).collect()
+    }
+
+    /// Stops what was started and takes away what was made; what stays behind is named.
+    pub async fn close(self) {
+        if let Some(targets) = &self.targets {
+            targets.close().await;
+        }
+        for hosted in self.hosted {
+            if let Err((_, text)) = hosted.stop().await {
+                say(&format!("wavetank: {}", printable(&text, LINE)));
+            }
+        }
+        close(&self.bus, &self.database).await;
+    }
+
+    /// Where the run took place, for its summary.
+    pub fn environment(&self) -> Environment {
+        let facts = machine::facts();
+        let fact = |name: &str| facts.get(name).cloned().unwrap_or_default();
+        Environment {
+            os: fact("os"),
+            kernel: fact("kernel"),
+            cpu: fact("cpu"),
+            cores: machine::cores() as u32,
+            ram_bytes: fact("ram_bytes").parse().unwrap_or(0),
+            clock_source: fact("clock_source"),
+            bus: self.bus.describe(),
+            database: self.database.describe(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Refuses a database user who could leave the database.
+    pub fn guard(&self, program: &Program, superuser: bool) -> Result<(), Failed> {
+        let objection = self.database.privileges().objection().filter(|_| !superuser);
+        let Some(objection) = objection else { return Ok(()) };
+        let cause = match program {
+            Program::Script(_) => Cause::Configuration,
+            Program::Component(_) => Cause::PluginRefused,
+        };
+        Err(Failed::new(cause, Diagnostic::new(objection)))
+    }
+}
+
+impl ServiceInput {
+    /// Loads a service.
+    pub fn load(name: &str, workload: WorkloadArgs, concurrency: u32) -> Result<Self, Failed> {
+        let program = load::program(&workload, &load::Reach::default())?;
+        let plan = Arc::new(load::service(&program, &workload)?);
+        Ok(Self { name: name.to_owned(), workload, program, plan, concurrency })
+    }
+}
+
+/// Takes away what was made for this process alone; what stays behind is named.
+pub async fn close(bus: &bus::Source, database: &database::Source) {
+    bus.close().await;
+    if let Err(error) = database.close().await {
+        say(&format!("wavetank: the database is not cleaned up: {error}"));
+    }
+}
+
+/// `PATH`, where `nats-server` is looked for.
+pub fn search_path() -> Option<std::ffi::OsString> {
+    std::env::var_os("PATH")
+}
+
+/// Credentials and certificates, as NATS tools take them.
+pub fn nats_files() -> bus::Files {
+    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    bus::Files {
+        credentials: path("NATS_CREDS"),
+        authority: path("NATS_CA"),
+        certificate: path("NATS_CERT"),
+        key: path("NATS_KEY"),
+    }
+}
+
+/// What a service says, by its name.
+async fn show(name: String, mut events: mpsc::Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Log(line) => say(&format!("{name}: {}", printable(&line.text, LINE))),
+            Event::Note(note) => say(&format!("{name}: {}", printable(&note, LINE))),
+            Event::Phase(_) | Event::Progress(_) => {}
+        }
+    }
+}

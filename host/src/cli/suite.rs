@@ -1,0 +1,446 @@
+//! `wavetank run suite.toml`: every workload of a suite, one after the other, and one summary of them all.
+//!
+//! Everything is loaded and planned before anything runs: a mistake in the last workload must not cost the
+//! time of those before it. Each workload is a run of its own, judged by itself, whose summary stays in its
+//! own folder; what they come to together is joined from their samples.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use super::{
+    Failed,
+    allow::Allowed,
+    args::{ChoiceArgs, FailOn, RunArgs, ScenarioArgs, Tag, WorkloadArgs},
+    backends::{self, Backends, ServiceInput},
+    folder, forecast, load,
+    print::{out, say},
+    run::{drive, report, run_info, runtime, workload_info},
+    signals,
+};
+use crate::{
+    diagnostic::Diagnostic,
+    plan::{
+        Backend, Plan,
+        suite::{Entry, Fresh, Suite},
+    },
+    primitive::database,
+    report::{json, printable::printable},
+    run::{
+        StopLevel, StopSignal,
+        summary::{self, Part, RunInfo, SummaryInput},
+    },
+    verdict::Cause,
+    workload::Program,
+};
+
+/// Whether a path is that of a suite.
+pub fn is_one(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml")
+}
+
+/// Refuses the flags that only a suite has a meaning for.
+pub fn refuse_its_flags(args: &RunArgs) -> Result<(), Failed> {
+    let flag = match &args.choice {
+        ChoiceArgs { rows, .. } if !rows.is_empty() => "--row",
+        ChoiceArgs { long: true, .. } => "--long",
+        ChoiceArgs { soak: true, .. } => "--soak",
+        _ => return Ok(()),
+    };
+    Err(load::configuration(
+        Diagnostic::new(format!("{flag} is about rows, and only a suite has them"))
+            .help("run a suite.toml, or leave it out"),
+    ))
+}
+
+/// A workload that is going to run.
+struct Job {
+    /// Names its folder.
+    name: String,
+    workload: WorkloadArgs,
+    program: Program,
+    plan: Arc<Plan>,
+}
+
+/// Everything of a suite that is known before anything runs.
+struct Course {
+    suite: Suite,
+    bus: String,
+    database: String,
+    backend: Backend,
+    services: Vec<ServiceInput>,
+    jobs: Vec<Job>,
+    /// Rows that do not apply on this backend, and are covered by nothing that runs.
+    skipped: Vec<summary::Row>,
+    notes: Vec<String>,
+}
+
+/// Reads a suite file.
+pub fn read(path: &Path) -> Result<Suite, Failed> {
+    let origin = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        load::configuration(
+            Diagnostic::new(format!("the suite `{origin}` cannot be read: {error}"))
+                .help("name a file that exists"),
+        )
+    })?;
+    Suite::read(&text, &origin).map_err(load::configuration)
+}
+
+/// Runs a suite.
+pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
+    refuse_flags_of_one(args)?;
+    let allowed = Allowed::parse(&args.allow)?;
+    let course = Course::plan(args)?;
+    if args.dry_run {
+        for job in &course.jobs {
+            out(&forecast::render(&job.plan));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let started = jiff::Timestamp::now();
+    let id = folder::run_id(&course.suite.name, started);
+    let folder = folder::make(args.out.as_deref(), &id)?;
+    let (parts, cut) = runtime()?.block_on(course.run(args, &allowed, &id, &folder))?;
+    let joined = summary::Suite {
+        run: RunInfo { name: course.suite.name.clone(), ..run_info(id, started) },
+        skipped: course.skipped,
+        order: course.suite.workloads.iter().flat_map(|entry| entry.rows.clone()).collect(),
+        fail_on_warn: args.fail_on == FailOn::Warn,
+        cut,
+    };
+    let mut joined = joined.join(parts);
+    joined.remarks.extend(course.notes);
+    report(args, &folder, &joined)
+}
+
+/// Refuses the flags that replace what one workload says.
+fn refuse_flags_of_one(args: &RunArgs) -> Result<(), Failed> {
+    let ScenarioArgs { vus, iterations, duration, rate, stages, scenario, .. } = &args.scenario;
+    let given = [
+        ("--vus", vus.is_some()),
+        ("--iterations", iterations.is_some()),
+        ("--duration", duration.is_some()),
+        ("--rate", rate.is_some()),
+        ("--stage", !stages.is_empty()),
+        ("--scenario", scenario.is_some()),
+        ("--param", !args.workload.parameters.is_empty()),
+        ("--trace", args.trace),
+        ("--db-schema", args.backends.database_schema.is_some()),
+    ];
+    let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
+    Err(load::configuration(
+        Diagnostic::new(format!("{flag} is about one workload, and a suite has many"))
+            .help("run the workload itself, or write it into the suite"),
+    ))
+}
+
+impl Course {
+    /// Chooses, loads and plans.
+    fn plan(args: &RunArgs) -> Result<Self, Failed> {
+        let path = &args.workload.workload;
+        let suite = read(path)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let address = |flag: &Option<String>, suite: &Option<String>| {
+            flag.clone().or_else(|| suite.clone()).unwrap_or_else(|| "embedded".to_owned())
+        };
+        let bus = address(&args.backends.bus, &suite.bus);
+        let database = address(&args.backends.database, &suite.database);
+        let backend = backends::backend(&bus, &database);
+        let services = services(&suite, folder)?;
+        let mut course = Self {
+            bus,
+            database,
+            backend,
+            services,
+            jobs: Vec::new(),
+            skipped: Vec::new(),
+            notes: Vec::new(),
+            suite,
+        };
+        for entry in course.chosen(args)? {
+            course.add(args, folder, &entry)?;
+        }
+        Ok(course)
+    }
+
+    /// The workloads that flags leave.
+    fn chosen(&mut self, args: &RunArgs) -> Result<Vec<Entry>, Failed> {
+        let ChoiceArgs { rows, long: with_long, soak } = &args.choice;
+        for row in rows {
+            if !self.suite.rows.contains_key(row) {
+                let names: Vec<_> = self.suite.rows.keys().map(String::as_str).collect();
+                return Err(load::configuration(
+                    Diagnostic::new(format!("the suite has no row `{}`", printable(row, 64)))
+                        .help(format!("it has {}", names.join(", "))),
+                ));
+            }
+        }
+        let words: Vec<_> = args
+            .scenario
+            .tags
+            .iter()
+            .filter_map(|tag| match tag {
+                Tag::Word(word) => Some(word),
+                Tag::Label(..) => None,
+            })
+            .collect();
+        let mut chosen = Vec::new();
+        for entry in &self.suite.workloads {
+            let named = entry.rows.iter().any(|row| rows.contains(row));
+            let tagged = words.iter().all(|word| entry.tags.contains(word));
+            let long =
+                !entry.rows.is_empty() && entry.rows.iter().all(|row| self.suite.rows[row].long);
+            if !(rows.is_empty() || named) || !tagged || (*soak && entry.soak.is_none()) {
+                continue;
+            }
+            if long && !(*with_long || *soak || named) {
+                let rows = entry.rows.join(", ");
+                self.notes.push(format!("{rows} is long and was left out: --long runs it"));
+                continue;
+            }
+            chosen.push(entry.clone());
+        }
+        if chosen.is_empty() {
+            return Err(load::configuration(
+                Diagnostic::new("the flags leave nothing of the suite to run")
+                    .help("see the suite's `rows`, `tags` and `soak`"),
+            ));
+        }
+        Ok(chosen)
+    }
+
+    /// Loads and plans a workload, unless none of its rows applies here.
+    fn add(&mut self, args: &RunArgs, folder: &Path, entry: &Entry) -> Result<(), Failed> {
+        let rows: Vec<_> =
+            entry.rows.iter().map(|name| self.suite.row(name, self.backend)).collect();
+        if !rows.is_empty() && rows.iter().all(|row| row.not_applicable.is_some()) {
+            let name = stem(&entry.workload);
+            let skipped = rows.iter().map(|row| summary::not_run(row, &name, self.backend));
+            self.skipped.extend(skipped);
+            return Ok(());
+        }
+        let mut parameters = entry.parameters.clone();
+        if args.choice.soak {
+            parameters.extend(entry.soak.clone().unwrap_or_default());
+        }
+        let workload = WorkloadArgs {
+            workload: self.suite.resolve(folder, &entry.workload),
+            parameters: parameters.into_iter().collect(),
+            secret_env: args.workload.secret_env.clone(),
+            limits: limits(entry, args),
+        };
+        let program = load::program(&workload, &load::Reach::Suite(entry.grants.clone()))?;
+        let scenario = ScenarioArgs {
+            scenario: entry.scenario.clone(),
+            seed: args.scenario.seed,
+            quick: args.scenario.quick,
+            tags: labels(args),
+            shards: args.scenario.shards,
+            ..ScenarioArgs::default()
+        };
+        let mut overrides = load::overrides(&workload, &scenario, args.timeout)?;
+        overrides.scale = match (overrides.scale, entry.scale) {
+            (Some(quick), Some(scale)) => Some(quick.min(scale)),
+            (quick, scale) => quick.or(scale),
+        };
+        overrides.thresholds.clone_from(&entry.thresholds);
+        overrides.rows = rows;
+        let mut plan = load::plan_with(&program, &workload, overrides)?;
+        if database::has_connections(&self.database) {
+            plan.share_connections(args.scenario.shards).map_err(load::configuration)?;
+        }
+        let name = format!("{:02}-{}", self.jobs.len() + 1, stem(&entry.workload));
+        self.jobs.push(Job { name, workload, program, plan: Arc::new(plan) });
+        Ok(())
+    }
+
+    /// Runs everything; what ran, and why it ended early, if it did.
+    async fn run(
+        &self,
+        args: &RunArgs,
+        allowed: &Allowed,
+        id: &str,
+        folder: &Path,
+    ) -> Result<(Vec<Part>, Option<(Cause, String)>), Failed> {
+        let stop = StopSignal::new();
+        let watching = signals::watch(stop.clone());
+        let mut parts = Vec::new();
+        let mut open: Option<Backends> = None;
+        let mut cut = None;
+        for (index, job) in self.jobs.iter().enumerate() {
+            if stop.level() > StopLevel::None {
+                let left = self.jobs.len() - index;
+                cut = Some((Cause::Interrupted, format!("{left} workloads were not run")));
+                break;
+            }
+            let directory = folder::make(Some(&folder.join(&job.name)), id)?;
+            if self.suite.fresh == Fresh::Row
+                && let Some(used) = open.take()
+            {
+                used.close().await;
+            }
+            let backends = match &mut open {
+                Some(backends) => backends,
+                none => match self.open(job, allowed, &format!("{id}_{index}"), &directory).await {
+                    Ok(backends) => none.insert(backends),
+                    // What ran before has its figures: they are not lost for what comes after.
+                    Err(failed) if !parts.is_empty() => {
+                        let text = format!("{}: {}", job.plan.name, failed.diagnostic);
+                        cut = Some((failed.cause, text));
+                        break;
+                    }
+                    Err(failed) => return Err(failed),
+                },
+            };
+            backends.guard(&job.program, allowed.superuser)?;
+            self.announce(args, job, index);
+            parts.push(self.one(args, job, backends, stop.clone(), &directory).await?);
+        }
+        if let Some(used) = open {
+            used.close().await;
+        }
+        watching.abort();
+        Ok((parts, cut))
+    }
+
+    /// Opens bus and database and starts the services.
+    async fn open(
+        &self,
+        job: &Job,
+        allowed: &Allowed,
+        run: &str,
+        directory: &Path,
+    ) -> Result<Backends, Failed> {
+        let shards = match self.suite.fresh {
+            Fresh::Row => job.plan.shards,
+            Fresh::Suite => self.jobs.iter().map(|job| job.plan.shards).max().unwrap_or(1),
+        };
+        let mut backends = Backends::open(backends::Opening {
+            bus: &self.bus,
+            database: &self.database,
+            schema: None,
+            existing_data: allowed.existing_data,
+            run,
+            directory: directory.to_owned(),
+            shards,
+            limits: &job.plan.limits,
+        })
+        .await?;
+        match self.populate(&mut backends, allowed, run, directory).await {
+            Ok(()) => Ok(backends),
+            Err(failed) => {
+                backends.close().await;
+                Err(failed)
+            }
+        }
+    }
+
+    /// Starts targets and services.
+    async fn populate(
+        &self,
+        backends: &mut Backends,
+        allowed: &Allowed,
+        run: &str,
+        directory: &Path,
+    ) -> Result<(), Failed> {
+        let mut targets = self.suite.targets.clone();
+        if self.backend != Backend::E {
+            for service in &self.services {
+                targets.push(backends.as_target(service, allowed.superuser)?);
+            }
+        }
+        backends.start(targets, run, directory).await?;
+        if self.backend == Backend::E {
+            for service in &self.services {
+                backends.host(service).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(&self, args: &RunArgs, job: &Job, index: usize) {
+        if args.screen.quiet {
+            return;
+        }
+        let rows: Vec<_> = job.plan.rows.iter().map(|row| row.name.as_str()).collect();
+        let of = self.jobs.len();
+        let name = printable(&job.plan.name, 64);
+        say(&format!("{} of {of}: {name} {}", index + 1, rows.join(" ")));
+    }
+
+    /// Runs and judges a workload; its own summary goes into its folder.
+    async fn one(
+        &self,
+        args: &RunArgs,
+        job: &Job,
+        backends: &mut Backends,
+        stop: StopSignal,
+        directory: &Path,
+    ) -> Result<Part, Failed> {
+        let started = jiff::Timestamp::now();
+        let mut outcome = drive(args, &job.plan, &job.program, backends, stop).await;
+        let environment = backends.environment();
+        let id = directory.file_name().map_or_else(String::new, |name| name.display().to_string());
+        let info = RunInfo {
+            workloads: vec![workload_info(&job.workload, &job.program)],
+            complete: outcome.complete,
+            ..run_info(id, started)
+        };
+        let judgement = outcome.judge.finish(outcome.start, &outcome.facts);
+        let part = Part::new(SummaryInput {
+            plan: &job.plan,
+            names: &outcome.names,
+            totals: outcome.judge.totals(),
+            judgement: &judgement,
+            fail_on_warn: args.fail_on == FailOn::Warn,
+            facts: &outcome.facts,
+            run: &info,
+            environment: &environment,
+            backend: Some(self.backend),
+        });
+        folder::write(&directory.join("summary.json"), &json::render(&part.summary))?;
+        if !args.screen.quiet {
+            for row in &part.summary.rows {
+                say(&format!("  {} {}", row.row, row.status.words()));
+            }
+        }
+        Ok(part)
+    }
+}
+
+/// Loads the services of a suite.
+fn services(suite: &Suite, folder: &Path) -> Result<Vec<ServiceInput>, Failed> {
+    let load = |service: &crate::plan::suite::Service| {
+        let workload = WorkloadArgs {
+            workload: suite.resolve(folder, &service.workload),
+            parameters: service.parameters.clone().into_iter().collect(),
+            secret_env: Vec::new(),
+            limits: service.limits.clone().into_iter().collect(),
+        };
+        ServiceInput::load(&service.name, workload, service.concurrency)
+    };
+    suite.services.iter().map(load).collect()
+}
+
+/// A workload's limits: the flags' go before the suite's.
+fn limits(entry: &Entry, args: &RunArgs) -> Vec<(String, String)> {
+    let mut limits = entry.limits.clone();
+    limits.extend(args.workload.limits.iter().cloned());
+    limits.into_iter().collect()
+}
+
+/// The tags that every sample is to bear.
+fn labels(args: &RunArgs) -> Vec<Tag> {
+    let tags = args.scenario.tags.iter();
+    tags.filter(|tag| matches!(tag, Tag::Label(..))).cloned().collect()
+}
+
+/// What a workload is called: its file's name without the ending.
+fn stem(workload: &str) -> String {
+    let name = workload.strip_prefix("plugin:").unwrap_or(workload);
+    let path = PathBuf::from(name);
+    path.file_stem().map_or_else(|| name.to_owned(), |stem| stem.display().to_string())
+}

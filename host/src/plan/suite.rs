@@ -1,0 +1,588 @@
+//! A suite file: which workloads make up a system's set, against which services and targets, and which
+//! rows of the catalogue they cover. DESIGN §7.
+//!
+//! ```toml
+//! name = "rosey"
+//! plugins = "../../target/guests/wasm32-wasip2/release"   # where `plugin:NAME` is found
+//! fresh = "row"                                           # services and data start anew for each workload
+//!
+//! [services.database]
+//! workload = "plugin:rosey-database"      # inside the runner on the embedded bus, else its own process
+//!
+//! [[workloads]]
+//! workload = "r2-stats.rhai"
+//! row = "R2"
+//! parameters = { players = 500 }
+//!
+//! [rows.R2]
+//! priority = "P0"
+//! not_applicable = { E = "why" }
+//! ```
+//!
+//! Only what is written is read here; files are looked for, and backends chosen, by `cli`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Backend, Priority, Row, TargetPlan, declare, document,
+    quantity::shown,
+    section::{Item, Places, Section, listed, suggestion},
+};
+use crate::diagnostic::Diagnostic;
+
+/// A key of a suite file: its name, its JSON type and what it means.
+type Key = (&'static str, &'static str, &'static str);
+
+const KEYS: &[Key] = &[
+    ("name", "string", "name of the suite"),
+    ("bus", "string", "as --bus, where neither flag nor environment names one"),
+    ("database", "string", "as --db, where neither flag nor environment names one"),
+    ("plugins", "string", "folder in which `plugin:NAME` is found as NAME.wasm, `-` as `_`"),
+    (
+        "fresh",
+        "string",
+        "`row` (default): services, targets and data start anew for each workload; `suite`: once",
+    ),
+    ("limits", "object", "as --limit NAME=VALUE, for every workload"),
+    (
+        "services",
+        "object",
+        "services by name: inside the runner on the embedded bus, else processes of their own",
+    ),
+    ("targets", "object", "processes under test by name"),
+    ("workloads", "array", "what is run, in this order"),
+    ("rows", "object", "rows of the catalogue by name"),
+];
+const SERVICE: &[Key] = &[
+    ("workload", "string", "a script, a component or `plugin:NAME`"),
+    ("parameters", "object", "as -p NAME=VALUE"),
+    ("concurrency", "integer", "messages that are handled at the same time (64)"),
+    ("limits", "object", "as --limit NAME=VALUE"),
+];
+const WORKLOAD: &[Key] = &[
+    ("workload", "string", "a script, a component or `plugin:NAME`"),
+    ("row", "string", "the row that it covers"),
+    ("rows", "array", "the rows that it covers; its thresholds name theirs"),
+    ("scenario", "string", "as --scenario"),
+    ("parameters", "object", "as -p NAME=VALUE"),
+    (
+        "scale",
+        "number",
+        "of durations and counts, above 0 and at most 1; never below what thresholds need",
+    ),
+    ("limits", "object", "as --limit NAME=VALUE"),
+    ("thresholds", "object", "replace those on the same metric and selector, or are added"),
+    ("tags", "array", "words by which --tag chooses"),
+    ("grants", "object", "what a component may use, and which targets are its to control"),
+    ("soak", "object", "parameters under --soak"),
+    ("twin", "string", "the plugin that issues the same operations"),
+];
+const GRANTS: &[Key] = &[
+    ("bus", "array", "subjects that may be published to, sent requests and subscribed to"),
+    ("publish", "array", "subjects that may be published to"),
+    ("request", "array", "subjects that may be sent requests"),
+    ("subscribe", "array", "subjects that may be subscribed to"),
+    ("database", "string", "`none` (default), `read` or `write`"),
+    ("targets", "array", "targets that may be started, stopped, killed and paused"),
+];
+const ROW: &[Key] = &[
+    ("title", "string", "what it shows"),
+    ("priority", "string", "P0 must (critical), P1 should (warning), P2 nice (info)"),
+    ("not_applicable", "object", "reasons by backend: E, S, P"),
+    ("known_failing", "object", "reasons by backend: E, S, P; or one string for all"),
+    ("min_samples", "integer", "samples that its thresholds need"),
+    ("long", "boolean", "only run with --long"),
+];
+
+/// A suite, as it was written and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suite {
+    /// Its name.
+    pub name: String,
+    /// The bus, unless flag or environment name one.
+    pub bus: Option<String>,
+    /// The database, likewise.
+    pub database: Option<String>,
+    /// Where `plugin:NAME` is found.
+    pub plugins: Option<String>,
+    /// When services, targets and data start anew.
+    pub fresh: Fresh,
+    /// Limits of every workload.
+    pub limits: BTreeMap<String, String>,
+    /// Its services.
+    pub services: Vec<Service>,
+    /// Its processes under test.
+    pub targets: Vec<TargetPlan>,
+    /// What is run, in order.
+    pub workloads: Vec<Entry>,
+    /// The rows by name.
+    pub rows: BTreeMap<String, RowEntry>,
+}
+
+/// When services, targets and data start anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fresh {
+    /// For each workload.
+    #[default]
+    Row,
+    /// Once.
+    Suite,
+}
+
+/// A service of a suite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name: the tag `target`.
+    pub name: String,
+    /// A path, or `plugin:NAME`.
+    pub workload: String,
+    /// Its parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// Messages that it handles at the same time.
+    pub concurrency: u32,
+    /// Its limits.
+    pub limits: BTreeMap<String, String>,
+}
+
+/// A workload of a suite.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// A path, or `plugin:NAME`.
+    pub workload: String,
+    /// The rows that it covers.
+    pub rows: Vec<String>,
+    /// Only this scenario of it.
+    pub scenario: Option<String>,
+    /// Its parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// Of durations and counts.
+    pub scale: Option<f64>,
+    /// Its limits, those of the suite included.
+    pub limits: BTreeMap<String, String>,
+    /// Replace or add.
+    pub thresholds: Map<String, Value>,
+    /// By which it is chosen.
+    pub tags: Vec<String>,
+    /// What it may use.
+    pub grants: GrantList,
+    /// Parameters under `--soak`; `None` if it is no soak.
+    pub soak: Option<BTreeMap<String, String>>,
+    /// The plugin that issues the same operations.
+    pub twin: Option<String>,
+}
+
+/// What a workload may use, as it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrantList {
+    /// Patterns that may be published to.
+    pub publish: Vec<String>,
+    /// Patterns that may be sent requests.
+    pub request: Vec<String>,
+    /// Patterns that may be subscribed to.
+    pub subscribe: Vec<String>,
+    /// What may be done with the database.
+    pub database: DatabaseAccess,
+    /// Targets that it may control.
+    pub targets: Vec<String>,
+}
+
+/// What may be done with the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DatabaseAccess {
+    /// Nothing.
+    #[default]
+    None,
+    /// Queries.
+    Read,
+    /// Everything.
+    Write,
+}
+
+/// A row of a suite.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowEntry {
+    /// What it shows.
+    pub title: String,
+    /// How much it matters.
+    pub priority: Priority,
+    /// Where it does not apply, and why.
+    pub not_applicable: BTreeMap<Backend, String>,
+    /// Where it cannot pass, and why.
+    pub known_failing: BTreeMap<Backend, String>,
+    /// Samples that its thresholds need.
+    pub min_samples: Option<u64>,
+    /// Only run with `--long`.
+    pub long: bool,
+}
+
+const CONCURRENCY: u32 = 64;
+const MOST_CONCURRENCY: u32 = 4_096;
+
+impl Suite {
+    /// Reads a suite file. `origin` is what errors call it.
+    pub fn read(text: &str, origin: &str) -> Result<Self, Diagnostic> {
+        let (value, places) = document::read(text, origin)?;
+        let root = Item { value: &value, path: Vec::new(), places: &places };
+        let section = section(&root, "a suite", KEYS)?;
+        let fresh = [("row", Fresh::Row), ("suite", Fresh::Suite)];
+        let limits = labels(&section, "limits")?;
+        let suite = Self {
+            name: name(&section.require("name", "\"a name\"")?)?,
+            bus: section.string("bus")?.map(str::to_owned),
+            database: section.string("database")?.map(str::to_owned),
+            plugins: section.string("plugins")?.map(str::to_owned),
+            fresh: section.choice("fresh", &fresh)?,
+            services: named(&section, "services", service)?,
+            targets: named(&section, "targets", TargetPlan::read)?,
+            rows: named(&section, "rows", |name, item| Ok((name.to_owned(), row(item)?)))?
+                .into_iter()
+                .collect(),
+            workloads: workloads(&section, &limits)?,
+            limits,
+        };
+        suite.check(&places)?;
+        Ok(suite)
+    }
+
+    /// A row as a run on a backend covers it.
+    pub fn row(&self, name: &str, backend: Backend) -> Row {
+        let entry = self.rows.get(name).cloned().unwrap_or_default();
+        Row {
+            name: name.to_owned(),
+            priority: entry.priority,
+            not_applicable: entry.not_applicable.get(&backend).cloned(),
+            known_failing: entry.known_failing.get(&backend).cloned(),
+            min_samples: entry.min_samples,
+        }
+    }
+
+    /// Where a workload's file is, seen from the suite's folder.
+    pub fn resolve(&self, folder: &Path, workload: &str) -> PathBuf {
+        match workload.strip_prefix("plugin:") {
+            Some(name) => folder
+                .join(self.plugins.as_deref().unwrap_or("."))
+                .join(format!("{}.wasm", name.replace('-', "_"))),
+            None => folder.join(workload),
+        }
+    }
+
+    /// The JSON Schema of a suite file.
+    pub fn schema() -> Value {
+        let table = |keys: &[Key], required: &[&str]| {
+            let properties: Map<String, Value> = keys
+                .iter()
+                .map(|(name, kind, doc)| {
+                    ((*name).to_owned(), json!({ "type": kind, "description": doc }))
+                })
+                .collect();
+            json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": properties,
+                "required": required,
+            })
+        };
+        let mut schema = table(KEYS, &["name", "workloads"]);
+        let mut workload = table(WORKLOAD, &["workload"]);
+        workload["properties"]["grants"] = table(GRANTS, &[]);
+        let mut row = table(ROW, &[]);
+        row["properties"]["known_failing"]["type"] = json!(["object", "string"]);
+        let properties = &mut schema["properties"];
+        properties["services"]["additionalProperties"] = table(SERVICE, &["workload"]);
+        properties["rows"]["additionalProperties"] = row;
+        properties["workloads"]["items"] = workload;
+        schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+        schema["title"] = json!("suite.toml");
+        schema
+    }
+
+    /// What concerns its parts together.
+    fn check(&self, places: &Places) -> Result<(), Diagnostic> {
+        let item = |path: Vec<String>| Item { value: &Value::Null, path, places };
+        TargetPlan::check_all(&self.targets)?;
+        for target in &self.targets {
+            if self.services.iter().any(|service| service.name == target.name) {
+                return Err(item(vec!["targets".into(), target.name.clone()])
+                    .error("there is a service of this name, too")
+                    .help("a service is a target where it is a process: give one another name"));
+            }
+        }
+        let rows: Vec<_> = self.rows.keys().map(String::as_str).collect();
+        for (index, entry) in self.workloads.iter().enumerate() {
+            let key = if entry.rows.len() == 1 { "row" } else { "rows" };
+            let place = item(vec!["workloads".into(), index.to_string(), key.into()]);
+            if let Some(row) = entry.rows.iter().find(|row| !self.rows.contains_key(*row)) {
+                return Err(place
+                    .error(format!("there is no row `{}`", shown(row)))
+                    .help(format!("{}, or add [rows.{row}]", suggestion(row, &rows))));
+            }
+        }
+        for row in &rows {
+            if !self.workloads.iter().any(|entry| entry.rows.iter().any(|name| name == row)) {
+                return Err(item(vec!["rows".into(), (*row).to_owned()])
+                    .error("no workload covers this row")
+                    .help(format!("add a workload with `row = \"{row}\"`, or take the row out")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn section<'a>(item: &Item<'a>, of: &str, keys: &[Key]) -> Result<Section<'a>, Diagnostic> {
+    let names: Vec<_> = keys.iter().map(|(name, ..)| *name).collect();
+    item.section(of, &names)
+}
+
+/// The entries of a table of tables.
+fn named<T>(
+    section: &Section<'_>,
+    key: &str,
+    read: impl Fn(&str, &Item<'_>) -> Result<T, Diagnostic>,
+) -> Result<Vec<T>, Diagnostic> {
+    let Some(item) = section.get(key) else { return Ok(Vec::new()) };
+    let entries = item.entries()?.into_iter();
+    entries
+        .map(|(name, item)| {
+            plain(name, &item)?;
+            read(name, &item)
+        })
+        .collect()
+}
+
+fn name(item: &Item<'_>) -> Result<String, Diagnostic> {
+    let name = item.string()?;
+    plain(name, item)?;
+    Ok(name.to_owned())
+}
+
+/// A name becomes a tag, a file and a token of a subject.
+fn plain(name: &str, item: &Item<'_>) -> Result<(), Diagnostic> {
+    let fits = name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-".contains(&c));
+    if fits && !name.is_empty() && name.len() <= 64 {
+        return Ok(());
+    }
+    Err(item
+        .error(format!("`{}` cannot be a name", shown(name)))
+        .help("use letters, digits, `_` and `-`, at most 64"))
+}
+
+fn labels(section: &Section<'_>, key: &str) -> Result<BTreeMap<String, String>, Diagnostic> {
+    section.get(key).map_or_else(|| Ok(BTreeMap::new()), |item| item.labels())
+}
+
+fn strings(section: &Section<'_>, key: &str) -> Result<Vec<String>, Diagnostic> {
+    let Some(item) = section.get(key) else { return Ok(Vec::new()) };
+    item.array()?.iter().map(|item| item.string().map(str::to_owned)).collect()
+}
+
+fn service(name: &str, item: &Item<'_>) -> Result<Service, Diagnostic> {
+    let section = section(item, "a service", SERVICE)?;
+    let concurrency = section.whole_u32("concurrency")?.unwrap_or(CONCURRENCY);
+    if !(1..=MOST_CONCURRENCY).contains(&concurrency) {
+        let item = section.get("concurrency").unwrap_or_else(|| section.whole());
+        return Err(item
+            .error(format!("{concurrency} is not possible"))
+            .help(format!("from 1 to {MOST_CONCURRENCY}")));
+    }
+    Ok(Service {
+        name: name.to_owned(),
+        workload: section.require("workload", "\"plugin:NAME\"")?.string()?.to_owned(),
+        parameters: labels(&section, "parameters")?,
+        concurrency,
+        limits: labels(&section, "limits")?,
+    })
+}
+
+fn workloads(
+    section: &Section<'_>,
+    limits: &BTreeMap<String, String>,
+) -> Result<Vec<Entry>, Diagnostic> {
+    let item = section.require("workloads", "[{ workload: \"first.rhai\" }]")?;
+    let items = item.array()?;
+    if items.is_empty() {
+        return Err(item.error("there is no workload").help("add one with [[workloads]]"));
+    }
+    items.iter().map(|item| workload(item, limits)).collect()
+}
+
+fn workload(item: &Item<'_>, limits: &BTreeMap<String, String>) -> Result<Entry, Diagnostic> {
+    let section = section(item, "a workload of a suite", WORKLOAD)?;
+    let (row, rows) = (section.string("row")?, strings(&section, "rows")?);
+    if let (Some(_), Some(both)) = (row, section.get("rows")) {
+        return Err(both.error("`row` and `rows` exclude each other").help("keep one of them"));
+    }
+    let scale = section.number("scale")?;
+    if let Some(scale) = scale.filter(|scale| !(*scale > 0.0 && *scale <= 1.0)) {
+        let item = section.get("scale").unwrap_or_else(|| section.whole());
+        return Err(item.error(format!("the scale is {scale}")).help("above 0, and at most 1"));
+    }
+    let mut all = limits.clone();
+    all.extend(labels(&section, "limits")?);
+    let thresholds = section.get("thresholds").map(|item| item.map().cloned()).transpose()?;
+    Ok(Entry {
+        workload: section.require("workload", "\"first.rhai\"")?.string()?.to_owned(),
+        rows: row.map_or(rows, |row| vec![row.to_owned()]),
+        scenario: section.string("scenario")?.map(str::to_owned),
+        parameters: labels(&section, "parameters")?,
+        scale,
+        limits: all,
+        thresholds: thresholds.unwrap_or_default(),
+        tags: tags(&section)?,
+        grants: section.get("grants").map(|item| grants(&item)).transpose()?.unwrap_or_default(),
+        soak: section.get("soak").map(|item| item.labels()).transpose()?,
+        twin: section.string("twin")?.map(str::to_owned),
+    })
+}
+
+fn tags(section: &Section<'_>) -> Result<Vec<String>, Diagnostic> {
+    let tags = strings(section, "tags")?;
+    let as_labels = tags.iter().map(|tag| ("tag".to_owned(), tag.clone())).collect();
+    declare::check_tags(&as_labels, "tags")?;
+    Ok(tags)
+}
+
+fn grants(item: &Item<'_>) -> Result<GrantList, Diagnostic> {
+    let section = section(item, "grants", GRANTS)?;
+    let access = [
+        ("none", DatabaseAccess::None),
+        ("read", DatabaseAccess::Read),
+        ("write", DatabaseAccess::Write),
+    ];
+    let all = strings(&section, "bus")?;
+    let with = |key: &str| -> Result<Vec<String>, Diagnostic> {
+        let mut patterns = all.clone();
+        patterns.extend(strings(&section, key)?);
+        Ok(patterns)
+    };
+    Ok(GrantList {
+        publish: with("publish")?,
+        request: with("request")?,
+        subscribe: with("subscribe")?,
+        database: section.choice("database", &access)?,
+        targets: strings(&section, "targets")?,
+    })
+}
+
+fn row(item: &Item<'_>) -> Result<RowEntry, Diagnostic> {
+    let section = section(item, "a row", ROW)?;
+    let priorities = [("P0", Priority::P0), ("P1", Priority::P1), ("P2", Priority::P2)];
+    Ok(RowEntry {
+        title: section.string("title")?.unwrap_or_default().to_owned(),
+        priority: section.choice("priority", &priorities)?,
+        not_applicable: by_backend(&section, "not_applicable")?,
+        known_failing: by_backend(&section, "known_failing")?,
+        min_samples: section.whole_u64("min_samples")?,
+        long: section.boolean("long")?.unwrap_or(false),
+    })
+}
+
+/// Reasons by backend, or one for all.
+fn by_backend(section: &Section<'_>, key: &str) -> Result<BTreeMap<Backend, String>, Diagnostic> {
+    let Some(item) = section.get(key) else { return Ok(BTreeMap::new()) };
+    if let Some(reason) = item.value.as_str() {
+        let all = Backend::ALL.iter();
+        return Ok(all.map(|(_, backend)| (*backend, reason.to_owned())).collect());
+    }
+    let names: Vec<_> = Backend::ALL.iter().map(|(name, _)| *name).collect();
+    let entries = item.entries()?.into_iter();
+    entries
+        .map(|(name, item)| {
+            let found = Backend::ALL.iter().find(|(known, _)| *known == name);
+            let (_, backend) = found.ok_or_else(|| {
+                item.error(format!("`{}` is not a backend", shown(name)))
+                    .help(format!("one of {}", listed(&names)))
+            })?;
+            Ok((*backend, item.string()?.to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::line_and_column;
+
+    const WHOLE: &str = r#"
+        name = "rosey"
+        plugins = "guests"
+        fresh = "suite"
+        limits = { vus = 100 }
+
+        [services.database]
+        workload = "plugin:rosey-database"
+        parameters = { users = 5 }
+
+        [[workloads]]
+        workload = "r2.rhai"
+        row = "R2"
+        thresholds = { "checks" = "rate == 1" }
+        tags = ["latency"]
+
+        [[workloads]]
+        workload = "r6.rhai"
+        rows = ["R6", "R7"]
+        grants = { bus = ["rosey.>"], database = "read", targets = ["database"] }
+
+        [rows.R2]
+        [rows.R6]
+        priority = "P1"
+        not_applicable = { E = "there is no process" }
+        [rows.R7]
+        known_failing = "two cores"
+    "#;
+
+    #[test]
+    fn a_suite_is_read_whole() {
+        let suite = Suite::read(WHOLE, "suite.toml").unwrap();
+        assert_eq!((suite.name.as_str(), suite.fresh), ("rosey", Fresh::Suite));
+        assert_eq!(suite.services[0].concurrency, 64);
+        assert_eq!(suite.services[0].parameters["users"], "5");
+        assert_eq!(suite.workloads[1].rows, ["R6", "R7"]);
+        assert_eq!(suite.workloads[1].limits["vus"], "100");
+        assert_eq!(suite.workloads[1].grants.request, ["rosey.>"]);
+        assert_eq!(suite.workloads[1].grants.database, DatabaseAccess::Read);
+        let row = suite.row("R6", Backend::E);
+        assert_eq!(row.not_applicable.as_deref(), Some("there is no process"));
+        assert_eq!(row.priority.severity(), crate::plan::Severity::Warning);
+        assert_eq!(suite.row("R6", Backend::S).not_applicable, None);
+        assert_eq!(suite.row("R7", Backend::P).known_failing.as_deref(), Some("two cores"));
+    }
+
+    #[test]
+    fn mistakes_have_their_place_and_the_next_step() {
+        let wrong = [
+            ("fresh = \"suite\"", "frehs = \"suite\"", "did you mean `fresh`?"),
+            ("row = \"R2\"", "row = \"R3\"", "R2"),
+            ("rows = [\"R6\", \"R7\"]", "rows = [\"R6\"]", "take the row out"),
+            ("{ E = ", "{ F = ", "`E`, `S`, `P`"),
+            ("\"P1\"", "\"P9\"", "`P0`"),
+            ("tags = [\"latency\"]", "scale = 2", "at most 1"),
+            ("row = \"R2\"", "row = \"R2\"\nrows = []", "keep one"),
+            ("[services.database]", "[services.\"a b\"]", "letters"),
+        ];
+        for (from, to, help) in wrong {
+            let text = WHOLE.replacen(from, to, 1);
+            assert_ne!(text, WHOLE);
+            let error = Suite::read(&text, "suite.toml").unwrap_err();
+            assert!(error.help.as_deref().unwrap_or_default().contains(help), "{to}: {error:?}");
+            let place = error.place.unwrap_or_else(|| panic!("{to} has no place"));
+            assert!(line_and_column(&text, place.range.start).0 > 1, "{to}");
+        }
+    }
+
+    #[test]
+    fn the_schema_knows_what_the_reader_knows() {
+        let schema = Suite::schema();
+        for (name, ..) in KEYS {
+            assert!(schema["properties"][name]["description"].is_string(), "{name}");
+        }
+        let row = &schema["properties"]["rows"]["additionalProperties"]["properties"];
+        assert_eq!(row["priority"]["type"], "string");
+        assert_eq!(schema["properties"]["workloads"]["items"]["additionalProperties"], false);
+    }
+}

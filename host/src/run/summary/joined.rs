@@ -1,0 +1,231 @@
+//! The summary of a suite, from those of its workloads.
+//!
+//! Everything keeps the name of where it came from: series bear the tag `row` (`workload` where a workload
+//! covers no row), scenarios and errors the workload's name. What is one figure of the whole suite, a
+//! metric without tags, is made of the samples themselves and not of the parts' figures: percentiles are
+//! never averaged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    MetricHead, MetricSummary, RunInfo, Summary, SummaryInput, VerdictInfo, WorkloadInfo, head,
+    values_of,
+};
+use crate::{
+    metric::{Cell, Selector},
+    verdict::{Cause, RunnerFacts, Status, TargetFacts},
+};
+
+/// A workload of a suite, run and judged.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its own summary.
+    pub summary: Summary,
+    /// All samples of each of its metrics.
+    totals: Vec<(MetricHead, Cell<u64>)>,
+}
+
+/// What a suite's summary is made of, beside its parts.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// Which run; its duration is the sum of the parts'.
+    pub run: RunInfo,
+    /// Rows whose workloads were not run.
+    pub skipped: Vec<super::Row>,
+    /// Names of the rows, in the suite's order.
+    pub order: Vec<String>,
+    /// `--fail-on warn`
+    pub fail_on_warn: bool,
+    /// Why the suite ended before its last workload.
+    pub cut: Option<(Cause, String)>,
+}
+
+impl Part {
+    /// Makes the summary of a workload, and keeps what a suite's is made of.
+    pub fn new(input: SummaryInput<'_>) -> Self {
+        let registry = &input.plan.registry;
+        let measured: BTreeSet<_> =
+            input.totals.series().iter().map(|(key, _)| key.metric).collect();
+        let totals = registry.iter().filter(|(id, _)| measured.contains(id)).map(|(id, metric)| {
+            (head(metric), input.totals.select(registry, input.names, id, &Selector::default()))
+        });
+        Self { totals: totals.collect(), summary: Summary::build(input) }
+    }
+
+    /// What its figures are told apart by in a suite.
+    fn tag(&self) -> (String, String) {
+        let rows: Vec<_> = self.summary.rows.iter().map(|row| row.row.as_str()).collect();
+        match rows.as_slice() {
+            [] => ("workload".to_owned(), self.summary.run.name.clone()),
+            rows => ("row".to_owned(), rows.join("+")),
+        }
+    }
+}
+
+impl Suite {
+    /// Joins the parts, in the order in which they ran.
+    pub fn join(self, parts: Vec<Part>) -> Summary {
+        let mut joined = self.empty(&parts);
+        joined.metrics = totals(&parts, joined.run.duration_s);
+        for part in parts {
+            let (key, value) = part.tag();
+            let name = part.summary.run.name.clone();
+            let named = |text: String| format!("{name}: {text}");
+            let offset = joined.thresholds.len();
+            let summary = part.summary;
+            joined.rows.extend(summary.rows.into_iter().map(|mut row| {
+                row.thresholds.iter_mut().for_each(|index| *index += offset);
+                row
+            }));
+            joined.thresholds.extend(summary.thresholds);
+            joined.metrics.extend(summary.metrics.into_iter().map(|mut metric| {
+                metric.tags.insert(key.clone(), value.clone());
+                metric
+            }));
+            joined.checks.extend(summary.checks.into_iter().map(|mut check| {
+                check.group = group(&name, &check.group);
+                check
+            }));
+            joined.scenarios.extend(summary.scenarios.into_iter().map(|mut scenario| {
+                scenario.name = group(&name, &scenario.name);
+                scenario
+            }));
+            joined.errors.extend(summary.errors.into_iter().map(|mut error| {
+                error.scenario = group(&name, &error.scenario);
+                error
+            }));
+            joined.remarks.extend(summary.remarks.into_iter().map(named));
+            joined.targets.extend(summary.targets.into_iter().map(|target| of(&name, target)));
+            joined.verdict.causes.extend(summary.verdict.causes);
+            joined.verdict.reasons.extend(summary.verdict.reasons.into_iter().map(named));
+        }
+        joined.rows.extend(self.skipped);
+        joined.rows.sort_by_key(|row| self.order.iter().position(|name| *name == row.row));
+        joined.verdict.causes.sort_unstable();
+        joined.verdict.causes.dedup();
+        // "No data or insufficient, nothing else": beside another cause it is a reason only.
+        if joined.verdict.causes.first().is_some_and(|first| *first < Cause::NotShown) {
+            joined.verdict.causes.retain(|cause| *cause != Cause::NotShown);
+        }
+        let verdict = &mut joined.verdict;
+        verdict.exit_code = match verdict.causes.first() {
+            Some(cause) => cause.code(),
+            None if self.fail_on_warn && verdict.status == Status::Warn => {
+                Cause::ThresholdsFailed.code()
+            }
+            None => 0,
+        };
+        joined
+    }
+
+    /// The joined summary without what comes of each part.
+    fn empty(&self, parts: &[Part]) -> Summary {
+        let all = || parts.iter().map(|part| &part.summary);
+        let run = RunInfo {
+            duration_s: all().map(|part| part.run.duration_s).sum(),
+            seed: all().map(|part| part.run.seed).next().unwrap_or_default(),
+            scale: all().map(|part| part.run.scale).fold(1.0, f64::min),
+            shards: all().map(|part| part.run.shards).max().unwrap_or_default(),
+            workloads: all().flat_map(workloads).collect(),
+            complete: self.cut.is_none() && all().all(|part| part.run.complete),
+            ..self.run.clone()
+        };
+        let mut statuses: Vec<_> = all().map(|part| part.verdict.status).collect();
+        statuses.extend(self.cut.as_ref().map(|_| Status::Fail));
+        let order = [Status::Invalid, Status::Fail, Status::Warn];
+        let status = order.into_iter().find(|status| statuses.contains(status));
+        Summary {
+            schema: super::SCHEMA.to_owned(),
+            run,
+            verdict: VerdictInfo {
+                status: status.unwrap_or(Status::Pass),
+                exit_code: 0,
+                causes: self.cut.iter().map(|(cause, _)| *cause).collect(),
+                reasons: self.cut.iter().map(|(_, text)| text.clone()).collect(),
+            },
+            rows: Vec::new(),
+            thresholds: Vec::new(),
+            metrics: Vec::new(),
+            checks: Vec::new(),
+            scenarios: Vec::new(),
+            errors: Vec::new(),
+            remarks: Vec::new(),
+            targets: Vec::new(),
+            runner: runner(parts),
+            environment: all().next().map(|part| part.environment.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// The workloads of a part, with how long it took and what it covered.
+fn workloads(part: &Summary) -> impl Iterator<Item = WorkloadInfo> {
+    let rows: Vec<_> = part.rows.iter().map(|row| row.row.clone()).collect();
+    let duration_s = part.run.duration_s;
+    let own = part.run.workloads.clone().into_iter();
+    own.map(move |workload| WorkloadInfo { rows: rows.clone(), duration_s, ..workload })
+}
+
+/// `workload › name`
+fn group(workload: &str, name: &str) -> String {
+    if name.is_empty() { workload.to_owned() } else { format!("{workload} › {name}") }
+}
+
+fn of(workload: &str, mut target: TargetFacts) -> TargetFacts {
+    target.name = group(workload, &target.name);
+    target
+}
+
+/// One entry for each metric, of the samples of all parts. Two workloads may give one name to different
+/// things; those stay apart.
+fn totals(parts: &[Part], duration_s: f64) -> Vec<MetricSummary> {
+    let mut merged: Vec<(MetricHead, Cell<u64>)> = Vec::new();
+    let mut apart = BTreeSet::new();
+    for (head, cell) in parts.iter().flat_map(|part| &part.totals) {
+        match merged.iter_mut().find(|(known, _)| known.name == head.name) {
+            Some((known, _)) if (known.kind, known.unit) != (head.kind, head.unit) => {
+                apart.insert(head.name.clone());
+            }
+            Some((_, all)) => all.merge(cell),
+            None => merged.push((head.clone(), cell.clone())),
+        }
+    }
+    merged.retain(|(head, _)| !apart.contains(&head.name));
+    merged
+        .into_iter()
+        .map(|(MetricHead { name, kind, unit }, cell)| MetricSummary {
+            values: values_of(&cell, unit, duration_s),
+            name,
+            kind,
+            unit,
+            tags: BTreeMap::new(),
+        })
+        .collect()
+}
+
+/// The runner over all parts: sums, and the most.
+fn runner(parts: &[Part]) -> RunnerFacts {
+    let mut all = RunnerFacts::default();
+    let mut seconds = 0.0;
+    for Part { summary, .. } in parts {
+        let (part, length) = (&summary.runner, summary.run.duration_s);
+        seconds += length;
+        all.cpu_percent += part.cpu_percent * length;
+        all.cores = all.cores.max(part.cores);
+        all.cpu_percent_max = all.cpu_percent_max.max(part.cpu_percent_max);
+        all.cpu_user_s += part.cpu_user_s;
+        all.cpu_system_s += part.cpu_system_s;
+        all.rss_bytes = part.rss_bytes;
+        all.peak_rss_bytes = all.peak_rss_bytes.max(part.peak_rss_bytes);
+        all.empty_operation_ns = all.empty_operation_ns.max(part.empty_operation_ns);
+        all.clock_read_ns = all.clock_read_ns.max(part.clock_read_ns);
+        all.cold_vus += part.cold_vus;
+        all.rested_vus += part.rested_vus;
+        all.events_dropped += part.events_dropped;
+        all.log_lines_dropped += part.log_lines_dropped;
+        all.limits.extend(part.limits.clone());
+    }
+    if seconds > 0.0 {
+        all.cpu_percent /= seconds;
+    }
+    all
+}

@@ -1,0 +1,89 @@
+//! What became of the rows of a catalogue, from what became of their thresholds.
+
+use super::{Row, SummaryInput};
+use crate::{
+    plan::{self, Backend},
+    verdict::{Status, ThresholdResult},
+};
+
+/// The rows that a run covered. A row that nothing judges has shown nothing; one whose run did not do what
+/// it was to do has failed, whatever its thresholds say.
+pub(super) fn judged(input: &SummaryInput<'_>) -> Vec<Row> {
+    let Some(backend) = input.backend else { return Vec::new() };
+    let thresholds = &input.judgement.thresholds;
+    let only = input.plan.rows.len() == 1;
+    let row = |row: &plan::Row| {
+        // What names no row is the whole workload's: errors of its iterations, for instance.
+        let own = |result: &ThresholdResult| match &result.row {
+            Some(name) => *name == row.name,
+            None => only || row.not_applicable.is_none(),
+        };
+        let own: Vec<_> = (0..thresholds.len()).filter(|index| own(&thresholds[*index])).collect();
+        let (status, reason) = match (&row.not_applicable, input.facts.causes.first()) {
+            (Some(reason), _) => (Status::NotApplicable, Some(reason.clone())),
+            (None, Some((_, cause))) => (Status::Fail, Some(cause.clone())),
+            (None, None) => status(own.iter().map(|index| &thresholds[*index]), row),
+        };
+        Row {
+            row: row.name.clone(),
+            workload: input.plan.name.clone(),
+            backend: backend.name().to_owned(),
+            priority: row.priority.name().to_owned(),
+            status,
+            thresholds: own,
+            reason,
+        }
+    };
+    input.plan.rows.iter().map(row).collect()
+}
+
+/// A row whose workload was not run at all, for it does not apply here.
+pub fn not_run(row: &plan::Row, workload: &str, backend: Backend) -> Row {
+    Row {
+        row: row.name.clone(),
+        workload: workload.to_owned(),
+        backend: backend.name().to_owned(),
+        priority: row.priority.name().to_owned(),
+        status: Status::NotApplicable,
+        thresholds: Vec::new(),
+        reason: row.not_applicable.clone(),
+    }
+}
+
+/// The worst of its thresholds.
+fn status<'a>(
+    own: impl Iterator<Item = &'a ThresholdResult> + Clone,
+    row: &plan::Row,
+) -> (Status, Option<String>) {
+    let judged = own.clone().any(|result| result.row.as_ref() == Some(&row.name));
+    if !judged {
+        return (Status::NoData, Some("no threshold judges this row".to_owned()));
+    }
+    let worst = own.max_by_key(|result| gravity(result.status));
+    let reason = match worst.map(|result| result.status) {
+        Some(Status::KnownFailing) => row.known_failing.clone(),
+        Some(Status::NoData | Status::Insufficient | Status::Invalid) => {
+            worst.and_then(|result| result.reason.clone())
+        }
+        _ => None,
+    };
+    let passed = worst.is_some_and(|result| result.status == Status::Pass);
+    if passed && row.known_failing.is_some() {
+        return (Status::Fail, Some("it is known to fail, and passed".to_owned()));
+    }
+    (worst.map_or(Status::NoData, |result| result.status), reason)
+}
+
+/// How much a status says against a row.
+const fn gravity(status: Status) -> u8 {
+    match status {
+        Status::NotApplicable => 0,
+        Status::Pass => 1,
+        Status::Warn => 2,
+        Status::KnownFailing => 3,
+        Status::Insufficient => 4,
+        Status::NoData => 5,
+        Status::Fail => 6,
+        Status::Invalid => 7,
+    }
+}

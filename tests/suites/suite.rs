@@ -1,0 +1,215 @@
+//! `wavetank run suite.toml`, as a user runs it: several workloads, their services, one summary.
+
+use serde_json::Value;
+use wavetank_tests::command::{Ran, Workplace};
+
+use crate::WAVETANK;
+
+/// A service that counts how often it was asked, in the database.
+const COUNTER: &str = r#"
+export const options = #{ services: #{ "count.up": "up" } };
+fn init(ctx) { db::execute("CREATE TABLE IF NOT EXISTS counted (n INTEGER)"); }
+fn up(message) {
+    if message.json.fail == true { throw "told to"; }
+    db::execute("INSERT INTO counted (n) VALUES (1)");
+    #{ n: db::query("SELECT count(*) AS n FROM counted").rows[0].n }
+}
+"#;
+
+/// Asks it; `expect` is the count that it then has.
+const ASKS: &str = r#"
+export const options = #{
+    vus: 1, iterations: param("times", 5, "how often"),
+    ops: ["up"],
+    thresholds: #{ "bus_request_duration{op:up}": "max < 5s", "checks": "rate == 1" },
+};
+const TIMES = param("times", 5, "how often");
+fn setup(ctx) { check("there", bus::request("count.up", #{}, #{ op: "up" }).ok); () }
+fn iteration(ctx) {
+    let reply = bus::request("count.up", #{}, #{ op: "up" });
+    check("counted from nothing", reply.ok && reply.json.n == ctx.iteration + 2);
+}
+"#;
+
+/// Its only threshold cannot hold.
+const CANNOT: &str = r#"
+export const options = #{
+    vus: 1, iterations: 3,
+    thresholds: #{ "checks": #{ threshold: "rate == 1", row: "B" } },
+};
+fn iteration(ctx) { check("cannot", false); }
+"#;
+
+fn workplace(suite: &str) -> Workplace {
+    let workplace = Workplace::new(WAVETANK);
+    workplace.file("counter.rhai", COUNTER);
+    workplace.file("asks.rhai", ASKS);
+    workplace.file("cannot.rhai", CANNOT);
+    workplace.file("suite.toml", suite);
+    workplace
+}
+
+fn rows(ran: &Ran) -> Vec<(String, String)> {
+    let summary = ran.summary.as_ref().unwrap_or_else(|| panic!("{ran:#?}"));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let rows = summary["rows"].as_array().unwrap().iter();
+    rows.map(|row| (text(&row["row"]), text(&row["status"]))).collect()
+}
+
+fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
+    of.iter().map(|(row, status)| ((*row).to_owned(), (*status).to_owned())).collect()
+}
+
+const SUITE: &str = r#"
+name = "counting"
+
+[services.counter]
+workload = "counter.rhai"
+concurrency = 1
+
+[[workloads]]
+workload = "asks.rhai"
+row = "A"
+tags = ["first"]
+
+[[workloads]]
+workload = "cannot.rhai"
+rows = ["B", "C"]
+
+[[workloads]]
+workload = "asks.rhai"
+row = "D"
+parameters = { times = 7 }
+thresholds = { "iterations" = "count == 7" }
+
+[rows.A]
+[rows.B]
+known_failing = "it cannot"
+[rows.C]
+not_applicable = { E = "no reason", S = "another" }
+[rows.D]
+priority = "P1"
+"#;
+
+#[test]
+fn a_suite_ends_in_one_summary_with_its_rows() {
+    let workplace = workplace(SUITE);
+    let ran = workplace.run_workload(&["suite.toml", "--out", "out"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    let statuses = [("A", "pass"), ("B", "known_failing"), ("C", "not_applicable"), ("D", "pass")];
+    assert_eq!(rows(&ran), pairs(&statuses));
+    let summary = ran.summary.as_ref().unwrap();
+    assert_eq!(summary["rows"][1]["reason"], "it cannot");
+    assert_eq!(summary["rows"][2]["reason"], "no reason");
+    assert_eq!(summary["rows"][3]["priority"], "P1");
+    assert_eq!(summary["verdict"]["exit_code"], 0);
+    // What a row is judged by is found through its indices, and the suite's own threshold is among it.
+    let of_row = &summary["rows"][3]["thresholds"];
+    let own: Vec<_> = of_row
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|index| &summary["thresholds"][index.as_u64().unwrap() as usize])
+        .collect();
+    assert!(own.iter().any(|it| it["metric"] == "iterations" && it["observed"] == 7.0), "{own:#?}");
+    assert!(
+        own.iter().all(|it| it["row"] == "D" && it["severity"] == "warning" || it["row"].is_null())
+    );
+
+    // Data start anew for each workload, or a check of the second would have failed; what `setup` asked
+    // is not the load's.
+    assert_eq!(ran.metric("iterations", &[])["count"], 15.0);
+    assert_eq!(ran.metric("iterations", &[("row", "D")])["count"], 7.0);
+    assert_eq!(ran.metric("bus_request_duration", &[("row", "A")])["count"], 5);
+    assert_eq!(ran.metric("service_handled", &[("row", "D")])["count"], 7.0);
+    assert_eq!(ran.metric("service_handle_duration", &[])["count"], 12);
+    for (folder, iterations) in [("01-asks", 5.0), ("02-cannot", 3.0), ("03-asks", 7.0)] {
+        let path = workplace.path().join("out").join(folder).join("summary.json");
+        let own: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(own["scenarios"][0]["completed"], iterations);
+    }
+    assert!(ran.stdout.contains("known failing"), "{}", ran.stdout);
+}
+
+#[test]
+fn flags_choose_rows_and_tags() {
+    let workplace = workplace(SUITE);
+    let ran = workplace.run_workload(&["suite.toml", "--row", "D"]);
+    assert_eq!(rows(&ran), pairs(&[("D", "pass")]));
+    let ran = workplace.run_workload(&["suite.toml", "--tag", "first"]);
+    assert_eq!(rows(&ran), pairs(&[("A", "pass")]));
+    let ran = workplace.run_workload(&["suite.toml", "--row", "X"]);
+    assert_eq!(ran.code, 104);
+    assert!(ran.stderr.contains("no row `X`") && ran.stderr.contains("A, B, C, D"), "{ran:#?}");
+    for flags in [["--vus", "3"], ["--param", "a=1"], ["--scenario", "x"], ["--tag", "unknown"]] {
+        let ran = workplace.run_workload(&["suite.toml", flags[0], flags[1]]);
+        assert_eq!(ran.code, 104, "{flags:?}: {ran:#?}");
+    }
+    for flags in [vec!["--row", "A"], vec!["--long"], vec!["--soak"], vec!["--tag", "first"]] {
+        let ran = workplace.run_workload(&[&["asks.rhai"], flags.as_slice()].concat());
+        assert_eq!(ran.code, 104, "{flags:?}: {ran:#?}");
+    }
+}
+
+#[test]
+fn a_row_that_is_known_to_fail_fails_the_suite_when_it_passes() {
+    let suite = SUITE.replace("[rows.A]", "[rows.A]\nknown_failing = \"two cores\"");
+    let ran = workplace(&suite).run_workload(&["suite.toml"]);
+    assert_eq!(ran.code, 99, "{ran:#?}");
+    assert_eq!(rows(&ran)[0], ("A".to_owned(), "fail".to_owned()));
+    assert!(ran.stdout.contains("A is known to fail, and passed"), "{}", ran.stdout);
+}
+
+#[test]
+fn the_worst_of_its_workloads_is_the_suites_verdict() {
+    let suite = SUITE.replace("known_failing = \"it cannot\"", "");
+    let ran = workplace(&suite).run_workload(&["suite.toml"]);
+    assert_eq!(ran.code, 99, "{ran:#?}");
+    assert_eq!(rows(&ran)[1], ("B".to_owned(), "fail".to_owned()));
+    // A row that nothing judges has shown nothing.
+    let suite = SUITE.replace("not_applicable = { E = \"no reason\", S = \"another\" }", "");
+    let ran = workplace(&suite).run_workload(&["suite.toml"]);
+    assert_eq!(rows(&ran)[2], ("C".to_owned(), "no_data".to_owned()));
+}
+
+#[test]
+fn a_service_that_cannot_start_or_ends_is_named() {
+    let suite = SUITE.replace("counter.rhai", "missing.rhai");
+    let ran = workplace(&suite).run_workload(&["suite.toml"]);
+    assert_eq!(ran.code, 104, "{ran:#?}");
+    assert!(ran.stderr.contains("missing.rhai"), "{}", ran.stderr);
+    let workplace = workplace(SUITE);
+    workplace.file(
+        "counter.rhai",
+        COUNTER.replace("db::execute(\"CREATE", "throw \"no room\"; db::execute(\"CREATE"),
+    );
+    let ran = workplace.run_workload(&["suite.toml"]);
+    assert_eq!(ran.code, 107, "{ran:#?}");
+    assert!(ran.stderr.contains("counter") && ran.stderr.contains("no room"), "{}", ran.stderr);
+}
+
+#[test]
+fn mistakes_in_a_suite_are_found_before_anything_runs() {
+    let wrong = [
+        ("row = \"A\"", "rwo = \"A\"", "did you mean `row`?"),
+        ("\"count == 7\"", "\"count = 7\"", "count = 7"),
+        ("times = 7", "tims = 7", "tims"),
+        ("asks.rhai\"\nrow = \"D\"", "nothing.rhai\"\nrow = \"D\"", "nothing.rhai"),
+        ("name = \"counting\"", "name = ", "not TOML"),
+    ];
+    for (from, to, said) in wrong {
+        let suite = SUITE.replacen(from, to, 1);
+        assert_ne!(suite, SUITE);
+        let ran = workplace(&suite).run_workload(&["suite.toml", "--out", "out"]);
+        assert_eq!(ran.code, 104, "{to}: {ran:#?}");
+        assert!(ran.stderr.contains(said), "{to}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("1 of 3"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_schema_of_a_suite_is_printed() {
+    let ran = Workplace::new(WAVETANK).run(&["schema", "suite"]);
+    let schema: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(schema["properties"]["workloads"]["items"]["required"][0], "workload");
+}

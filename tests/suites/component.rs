@@ -509,7 +509,10 @@ fn the_plugins_load_and_say_what_they_are() {
     for (plugin, world, words) in [
         ("stats-queries", World::Workload, "sends and receives messages"),
         ("spike", World::Workload, "draws seeded random numbers"),
+        ("aegis", World::Service, "uses the database"),
+        ("arrakis-worker", World::Service, "sends and receives messages"),
         ("rosey-database", World::Service, "uses the database"),
+        ("warming", World::Service, "uses the database"),
     ] {
         let input = LoadInput { limits: Arc::new(small()), ..LoadInput::default() };
         let program = Program::load(&guest(plugin), &input).unwrap();

@@ -12,6 +12,7 @@ mod lifecycle;
 mod outage;
 mod readme;
 mod real;
+mod services;
 mod suite;
 mod target;
 mod tidy;

@@ -9,9 +9,10 @@
 //! {event_id, command, success: true, cache: "hit" | "miss", result: {…}}
 //! ```
 //!
-//! It goes to the subject that `data.reply` names (which takes `--allow bus=PATTERN` on a real bus) and to
-//! the message's own reply subject. An event is answered in the same way, with `{event_id, success,
-//! handled: true}`, if it says where to. A bad event is ignored and counted, a bad command is told so.
+//! It goes to the subject that `data.reply` names (which takes `--allow bus=PATTERN` on a real bus), else to
+//! the message's own reply subject. An event is answered, with `{event_id, success, handled: true}`, only if
+//! `data.reply` says where to: its own reply subject is where the publisher awaits the stream's
+//! acknowledgement. A bad event is ignored and counted, a bad command is told so.
 //!
 //! **What is where.** Guilds, members with their points, eligibility and alerts are in the database, for
 //! all instances. A guild's members and channels are also in the memory of the one instance that handled
@@ -131,13 +132,18 @@ impl Service for Worker {
         }
         self.guilds.sweep(&self.ledger)?;
         let mut answer = answer.unwrap_or_else(|error| json!({"success": false, "error": error}));
-        let Ok(event) = event else { return Ok(Some(answer.to_string().into_bytes())) };
-        answer["event_id"] = event.id;
-        let answer = answer.to_string().into_bytes();
-        if let Some(reply) = event.data["reply"].as_str() {
-            bus::to(reply).bytes(answer.clone()).publish()??;
+        let mut reply = None;
+        if let Ok(event) = event {
+            answer["event_id"] = event.id;
+            reply = event.data["reply"].as_str().map(str::to_owned);
         }
-        Ok(message.reply_to.is_some().then_some(answer))
+        let answer = answer.to_string().into_bytes();
+        if let Some(reply) = reply {
+            bus::to(&reply).bytes(answer).publish()??;
+            return Ok(None);
+        }
+        // Whoever publishes to a stream waits on the reply subject for the server, and not for us.
+        Ok((handler == "command").then_some(answer))
     }
 
     fn stop(&mut self) -> Result {

@@ -1,13 +1,13 @@
 //! Which pairs move together, in memory that grows with the pairs and with nothing else.
 //!
 //! A price that moves is held against the pairs that moved last ([`WINDOW`]), if that was not too long ago:
-//! for each, both remember whether they went the same way. A pair remembers at most [`PEERS`] others, and forgets the one that it
-//! met least. So an update costs the same however many pairs there are, and a pair costs at most about 1 KB.
+//! for each, both remember whether they went the same way. A pair remembers at most [`PEERS`] others, and forgets those
+//! that it meets seldom. So an update costs the same however many pairs there are, and a pair costs at most about 1 KB.
 
 use std::collections::{HashMap, VecDeque};
 
 /// Pairs that moved last, against which a move is held.
-const WINDOW: usize = 12;
+const WINDOW: usize = 8;
 /// Others that a pair remembers.
 const PEERS: usize = 64;
 /// What an earlier meeting counts beside the next one.
@@ -25,13 +25,16 @@ pub(crate) struct Quote {
 struct Pair {
     name: Box<str>,
     quote: Quote,
-    peers: Vec<Peer>,
+    /// Whom it remembers, apart from what it remembers: most of the work is looking for one of them.
+    peers: Vec<u32>,
+    memories: Vec<Memory>,
+    /// The one that is to be forgotten next, unless it is met more often than others.
+    hand: usize,
 }
 
 /// What a pair remembers of another.
 #[derive(Clone, Copy, Debug)]
-struct Peer {
-    pair: u32,
+struct Memory {
     /// Meetings, faded.
     met: f32,
     /// Those at which both went the same way.
@@ -90,7 +93,8 @@ impl Tracker {
             return Err(format!("{} pairs are tracked, which is the most", self.most));
         }
         let quote = Quote { price, time, updates: 1 };
-        let pair = Pair { name: name.into(), quote, peers: Vec::new() };
+        let pair =
+            Pair { name: name.into(), quote, peers: Vec::new(), memories: Vec::new(), hand: 0 };
         self.ids.insert(name.into(), self.pairs.len() as u32);
         self.pairs.push(pair);
         Ok(quote)
@@ -113,7 +117,8 @@ impl Tracker {
     /// Those that a pair remembers with their scores, best first; none if it is not known.
     pub(crate) fn related(&self, name: &str) -> Option<Vec<(u32, f32)>> {
         let pair = &self.pairs[*self.ids.get(name)? as usize];
-        let mut scores: Vec<_> = pair.peers.iter().map(|peer| (peer.pair, peer.score())).collect();
+        let memories = pair.peers.iter().zip(&pair.memories);
+        let mut scores: Vec<_> = memories.map(|(peer, memory)| (*peer, memory.score())).collect();
         scores.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         Some(scores)
     }
@@ -130,23 +135,36 @@ impl Tracker {
 }
 
 impl Pair {
+    /// Of those that it remembers, a new one takes the place of one that was met seldom: a hand goes round,
+    /// halves what it points at, and stops where little is left. So no search for the least is needed.
     fn met(&mut self, other: u32, agreed: bool) {
         let agreed = f32::from(u8::from(agreed));
-        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.pair == other) {
-            peer.met = peer.met * FADING + 1.0;
-            peer.agreed = peer.agreed * FADING + agreed;
+        if let Some(at) = self.peers.iter().position(|peer| *peer == other) {
+            let memory = &mut self.memories[at];
+            memory.met = memory.met * FADING + 1.0;
+            memory.agreed = memory.agreed * FADING + agreed;
             return;
         }
-        let new = Peer { pair: other, met: 1.0, agreed };
+        let new = Memory { met: 1.0, agreed };
         if self.peers.len() < PEERS {
-            self.peers.push(new);
-        } else if let Some(least) = self.peers.iter_mut().min_by(|a, b| a.met.total_cmp(&b.met)) {
-            *least = new;
+            self.peers.push(other);
+            self.memories.push(new);
+            return;
+        }
+        let at = self.hand % PEERS;
+        self.hand += 1;
+        let memory = &mut self.memories[at];
+        if memory.met < 2.0 {
+            self.peers[at] = other;
+            *memory = new;
+        } else {
+            memory.met /= 2.0;
+            memory.agreed /= 2.0;
         }
     }
 }
 
-impl Peer {
+impl Memory {
     /// How often both went the same way, from 0 to 1; less for those that met seldom.
     fn score(&self) -> f32 {
         self.agreed / (self.met + 1.0)

@@ -300,6 +300,7 @@ impl Conductor {
             let _ = shard;
         }
         self.look_at_targets().await;
+        self.ledger.never_began(&self.recorder, self.shared.clock.now(), &self.shared);
         self.tick();
         let start = self.begun.unwrap_or_else(|| self.shared.clock.now());
         self.remarks.extend(self.folded());

@@ -82,6 +82,24 @@ impl Ledger {
         }
     }
 
+    /// What a plan says of arrivals of scenarios that never began: none of them was started. Of the
+    /// closed model nothing is planned but what was started.
+    pub(super) fn never_began(&mut self, recorder: &Recorder, now: Instant, shared: &Shared) {
+        for (index, scenario) in shared.plan.scenarios.iter().enumerate() {
+            let open = scenario.executor.is_open() && self.scenarios[index].start.is_none();
+            let Some(arrivals) = planned(&shared.plan, index).filter(|_| open) else { continue };
+            let counts = &mut self.counts[0][index];
+            counts.planned += arrivals;
+            counts.never_started += arrivals;
+            let tags = TagSet {
+                workload: shared.names.intern(&shared.plan.name),
+                scenario: shared.names.intern(&scenario.name),
+                ..TagSet::default()
+            };
+            recorder.add(Builtin::NeverStartedIterations.id(), tags, now, arrivals as f64);
+        }
+    }
+
     pub(super) fn begin(&mut self, now: Instant) {
         self.begun = Some(now);
         // What setup used is not the load's.

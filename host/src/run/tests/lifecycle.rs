@@ -8,6 +8,30 @@ fn one_second() -> Plan {
     plan(vec![scenario("s", executor)])
 }
 
+/// The same beside arrivals: a hundred of them.
+fn with_arrivals() -> Plan {
+    let executor = Executor::ConstantArrivalRate {
+        rate: 50.0,
+        time_unit: SECOND,
+        duration: 2 * SECOND,
+        arrival: arrival(2, 2),
+    };
+    let mut after = scenario("after", executor.clone());
+    after.start = Start::After("s".to_owned());
+    let mut plan = one_second();
+    plan.scenarios.extend([scenario("arrivals", executor), after]);
+    plan
+}
+
+/// Nothing was started, of what the plan says of arrivals; of the closed model nothing was planned.
+fn nothing_was_started(ran: &Ran) {
+    ran.check_identity();
+    let facts = &ran.outcome.facts.scenarios;
+    let planned: Vec<_> = facts.iter().map(|it| (it.planned, it.never_started)).collect();
+    assert_eq!(planned, [(0, 0), (100, 100), (100, 100)]);
+    assert_eq!(facts.iter().map(|it| it.runner_short).sum::<u64>(), 0);
+}
+
 fn causes(ran: &Ran) -> Vec<Cause> {
     ran.outcome.facts.causes.iter().map(|(cause, _)| *cause).collect()
 }
@@ -59,7 +83,8 @@ async fn a_setup_that_fails_or_hangs_ends_the_run_without_teardown() {
     for (setup, cause) in [(hanging, Cause::SetupTimeout), (failing, Cause::WorkloadError)] {
         let (torn_down, teardown) = counted();
         let native = Native::taking(ms(100)).setup(setup).teardown(teardown);
-        let ran = run_virtually(one_second(), &native).await;
+        let ran = run_virtually(with_arrivals(), &native).await;
+        nothing_was_started(&ran);
         assert_eq!(causes(&ran), [cause]);
         assert!(!ran.outcome.complete);
         assert_eq!((ran.starts.len(), *torn_down.lock().unwrap()), (0, 0));
@@ -73,7 +98,8 @@ async fn an_init_that_fails_or_hangs_starts_nothing_and_tears_down() {
     for (init, cause) in [(hanging, Cause::SetupTimeout), (failing, Cause::WorkloadError)] {
         let (torn_down, teardown) = counted();
         let native = Native::taking(ms(100)).init(init).teardown(teardown);
-        let ran = run_virtually(one_second(), &native).await;
+        let ran = run_virtually(with_arrivals(), &native).await;
+        nothing_was_started(&ran);
         assert_eq!(causes(&ran), [cause]);
         assert_eq!((ran.starts.len(), *torn_down.lock().unwrap()), (0, 1));
     }

@@ -28,6 +28,9 @@ pub trait Workload: fmt::Debug + Send + Sync {
     /// Prepares it for the calling thread.
     fn on_shard(&self) -> Result<Rc<dyn VuSource>, LoadError>;
 
+    /// Says how many VUs a run may have, before it is prepared for a thread.
+    fn reserve(&self, _vus: u32) {}
+
     /// How many VUs of it fit into this process, where the machine bounds that.
     fn room(&self) -> Option<u32> {
         None
@@ -43,6 +46,10 @@ pub trait VuSource: fmt::Debug {
 impl Workload for Program {
     fn on_shard(&self) -> Result<Rc<dyn VuSource>, LoadError> {
         Ok(Rc::new(Self::on_shard(self)?))
+    }
+
+    fn reserve(&self, vus: u32) {
+        Self::reserve(self, vus);
     }
 
     fn room(&self) -> Option<u32> {

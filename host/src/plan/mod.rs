@@ -9,6 +9,7 @@ mod build;
 mod declare;
 mod derived;
 mod document;
+mod fit;
 mod forecast;
 mod limits;
 mod options;

@@ -129,7 +129,9 @@ pub async fn run(input: RunInput) -> RunOutcome {
         names: Names::default(),
         trace: input.trace,
     });
-    let threads = shards + usize::from(!shared.plan.services.is_empty());
+    let served = !shared.plan.services.is_empty();
+    shared.workload.reserve((shared.plan.vus() as u32).saturating_add(shared.plan.workers()));
+    let threads = shards + usize::from(served);
     let (conductor, wires) = conduct::Conductor::new(Arc::clone(&shared), threads, input.stop);
     if !shared.clock.is_virtual() {
         let mut conductor = conductor;

@@ -102,6 +102,7 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
         names: Names::default(),
         trace: false,
     });
+    shared.workload.reserve(u32::try_from(input.concurrency).unwrap_or(u32::MAX));
     let (reports, mut told) = mpsc::unbounded_channel();
     let ground = Rc::new(shard::ground(&shared, 0, reports).await?);
     let unreachable = |failure: Failure| (Cause::Unreachable, format!("the bus: {failure}"));

@@ -252,6 +252,13 @@ impl Program {
         }
     }
 
+    /// Says how many virtual users a run may have, before it is prepared for a thread.
+    pub fn reserve(&self, vus: u32) {
+        if let Self::Component(program) = self {
+            program.reserve(vus);
+        }
+    }
+
     /// Prepares it for the calling thread.
     pub fn on_shard(&self) -> Result<ShardProgram, LoadError> {
         Ok(match self {

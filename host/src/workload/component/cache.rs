@@ -88,6 +88,14 @@ fn deserialise(engine: &Engine, compiled: &[u8]) -> Option<Component> {
     unsafe { Component::deserialize(engine, compiled) }.ok()
 }
 
+/// A compiled component for another engine of the same configuration.
+#[expect(unsafe_code, reason = "compiled code can only be believed, and it is our own")]
+pub(super) fn copy(engine: &Engine, component: &Component) -> wasmtime::Result<Component> {
+    let compiled = component.serialize()?;
+    // SAFETY: the bytes are what `Component::serialize` has just returned, in memory of ours.
+    unsafe { Component::deserialize(engine, compiled) }
+}
+
 fn name(engine: &Engine, digest: &str) -> String {
     let mut hasher = Stable(blake3::Hasher::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);

@@ -1,6 +1,6 @@
 //! The engine that all shards share: its configuration, its pools, its epoch.
 //!
-//! The pooling allocator reserves address space for as many instances as the run may have VUs, so
+//! The pooling allocator reserves address space for as many instances as the plan may have VUs, so
 //! that taking and returning one is cheap and the worst case is known before the run. Epochs cost the
 //! guest one load and compare per loop; a ticker moves them every millisecond, so that no guest keeps
 //! a shard for longer than that without yielding.
@@ -92,12 +92,18 @@ fn configure(limits: &Limits, capacity: Capacity) -> Config {
     config
 }
 
-/// How many instances fit into this process: as many as the limit on VUs says, if the kernel lets a
-/// process have so many maps. With fewer, the run says so when it needs more.
-pub(super) fn capacity(limits: &Limits) -> Capacity {
-    // One instance for `setup` and `teardown`, one to describe.
-    let wanted = limits.vus.saturating_add(2);
-    Capacity(wanted.min(fitting(max_map_count())))
+/// Instances beside the virtual users: one for `setup` and `teardown`, one to describe.
+const OTHERS: u32 = 2;
+
+/// Pools for so many virtual users, if the kernel lets a process have so many maps. With fewer, the run
+/// says so when it needs more.
+pub(super) fn capacity(vus: u32) -> Capacity {
+    Capacity(vus.saturating_add(OTHERS).min(fitting(max_map_count())))
+}
+
+/// How many virtual users find room in this process.
+pub(super) fn room() -> u32 {
+    fitting(max_map_count()).saturating_sub(OTHERS).max(1)
 }
 
 fn fitting(maps: Option<u64>) -> u32 {
@@ -138,14 +144,12 @@ mod tests {
         assert_eq!(fitting(Some(65_530)), 10_588);
         assert_eq!(fitting(Some(10)), 1);
         assert_eq!(fitting(None), u32::MAX);
-        let few = Limits { vus: 3, ..Limits::default() };
-        assert_eq!(capacity(&few).0, 5);
+        assert_eq!(capacity(3).0, 5);
     }
 
     #[test]
     fn an_engine_ticks_and_its_ticker_ends_with_it() {
-        let limits = Limits { vus: 2, ..Limits::default() };
-        let ticking = start(&limits, capacity(&limits)).unwrap();
+        let ticking = start(&Limits::default(), capacity(2)).unwrap();
         let weak = ticking.engine().weak();
         drop(ticking);
         let end = std::time::SystemTime::now() + Duration::from_secs(10);

@@ -22,6 +22,7 @@ mod fault;
 mod grants;
 mod host;
 mod meter;
+mod quarters;
 mod stay;
 mod virtual_user;
 mod wasi;
@@ -29,7 +30,11 @@ mod wasi;
 use std::{
     path::Path,
     rc::Rc,
-    sync::{Arc, atomic::AtomicU32, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -45,9 +50,10 @@ pub use grants::{DatabaseGrant, Grants};
 
 use self::{
     bindings::workload::wavetank::workload::types,
-    engine::{Capacity, Ticking},
+    engine::Capacity,
     host::{Ceiling, GuestState},
     meter::{Budget, metered},
+    quarters::{FEW, Quarters},
     wasi::Output,
 };
 use super::{
@@ -70,9 +76,11 @@ pub struct Program {
     description: Description,
     findings: Vec<Diagnostic>,
     contract: Contract,
-    pre: Pre,
-    ticking: Ticking,
-    capacity: Capacity,
+    component: Component,
+    /// Where it was loaded, then where its run is.
+    quarters: Mutex<Arc<Quarters>>,
+    /// Virtual users and workers that a run may have.
+    reserved: AtomicU32,
     /// Virtual users that exist.
     live: Arc<AtomicU32>,
     limits: Arc<Limits>,
@@ -93,11 +101,22 @@ impl std::fmt::Debug for Program {
 }
 
 /// A component prepared for one shard's thread.
-#[derive(Debug)]
 pub struct ShardProgram {
     program: Arc<Program>,
+    quarters: Arc<Quarters>,
+    /// As many may exist; the quarters may be larger.
+    capacity: Capacity,
     /// `setup`'s data as text, kept because every VU of the shard is given the same.
     data: std::cell::RefCell<Option<(Arc<Json>, Rc<str>)>>,
+}
+
+impl std::fmt::Debug for ShardProgram {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ShardProgram")
+            .field("program", &self.program)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Linked and type-checked once; instantiated for each VU.
@@ -113,11 +132,7 @@ impl Program {
         let bytes = read(path, input.limits.component_bytes)?;
         anatomy::check(&bytes).map_err(|error| LoadError::Refused(placed(error)))?;
         let digest = hex(&Sha256::digest(&bytes));
-        let capacity = engine::capacity(&input.limits);
-        let ticking = engine::start(&input.limits, capacity).map_err(|error| {
-            Diagnostic::new(format!("no engine for components: {error}"))
-                .help("lower `--limit vus=N` or `--limit guest_memory=BYTES`")
-        })?;
+        let ticking = engine::start(&input.limits, FEW).map_err(|error| no_engine(&error))?;
         let engine = ticking.engine();
         let component = compile(engine, &digest, bytes, input)
             .map_err(|error| LoadError::Refused(placed(error)))?;
@@ -134,9 +149,9 @@ impl Program {
             findings: findings.into_iter().map(placed).collect(),
             description,
             contract,
-            pre,
-            ticking,
-            capacity,
+            component,
+            quarters: Mutex::new(Arc::new(Quarters { ticking, pre, capacity: FEW })),
+            reserved: AtomicU32::new(input.limits.vus),
             live: Arc::default(),
             limits: Arc::clone(&input.limits),
             grants: Arc::clone(&input.grants),
@@ -145,9 +160,27 @@ impl Program {
         })
     }
 
-    /// How many instances fit into this process.
+    /// How many virtual users fit into this process.
     pub fn room(&self) -> u32 {
-        self.capacity.0
+        engine::room()
+    }
+
+    /// Says how many virtual users a run may have, before it is prepared for a thread; else it is as many
+    /// as the limit allows.
+    pub fn reserve(&self, vus: u32) {
+        self.reserved.store(vus, Ordering::Relaxed);
+    }
+
+    /// Where so many instances live.
+    fn quarters(&self, wanted: Capacity) -> Result<Arc<Quarters>, Diagnostic> {
+        let mut quarters = self.quarters.lock().unwrap_or_else(PoisonError::into_inner);
+        if quarters.capacity.0 < wanted.0 {
+            let (world, limits) = (self.contract.world, &self.limits);
+            let larger = Quarters::move_to(&self.component, world, limits, wanted)
+                .map_err(|error| no_engine(&error))?;
+            *quarters = Arc::new(larger);
+        }
+        Ok(Arc::clone(&quarters))
     }
 
     /// What it says of itself.
@@ -168,7 +201,13 @@ impl Program {
 
     /// Prepares it for the calling thread.
     pub fn on_shard(self: &Arc<Self>) -> Result<ShardProgram, LoadError> {
-        Ok(ShardProgram { program: Arc::clone(self), data: std::cell::RefCell::default() })
+        let capacity = engine::capacity(self.reserved.load(Ordering::Relaxed));
+        Ok(ShardProgram {
+            quarters: self.quarters(capacity)?,
+            capacity,
+            program: Arc::clone(self),
+            data: std::cell::RefCell::default(),
+        })
     }
 }
 
@@ -180,6 +219,11 @@ impl ShardProgram {
     ) -> Result<Box<dyn VirtualUser>, GuestError> {
         Ok(Box::new(virtual_user::Guest::new(Rc::clone(self), input)?))
     }
+}
+
+fn no_engine(error: &str) -> Diagnostic {
+    Diagnostic::new(format!("no engine for components: {error}"))
+        .help("lower `--limit vus=N` or `--limit guest_memory=BYTES`")
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {

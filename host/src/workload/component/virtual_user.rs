@@ -81,7 +81,7 @@ impl Guest {
         shard: Rc<ShardProgram>,
         input: VirtualUserInput,
     ) -> Result<Self, GuestError> {
-        let capacity = shard.program.capacity;
+        let capacity = shard.capacity;
         let data = shard.data(&input.data);
         let world = Rc::new(World {
             primitives: input.primitives,
@@ -141,12 +141,12 @@ impl Guest {
             output,
             world: Some(Stay::new(Rc::clone(&self.world))),
         };
-        let mut store = store(program.ticking.engine(), &program.limits, state);
+        let mut store = store(self.shard.quarters.ticking.engine(), &program.limits, state);
         let clock = scope.clock();
         let allowance = self.lifecycle();
         let budget = Budget { limit: allowance.time(), rests: false };
         let making = async {
-            Ok(match &program.pre {
+            Ok(match &self.shard.quarters.pre {
                 Pre::Workload(pre) => Exports::Workload(pre.instantiate_async(&mut store).await?),
                 Pre::Service(pre) => Exports::Service(pre.instantiate_async(&mut store).await?),
             })
@@ -161,7 +161,7 @@ impl Guest {
 
     fn not_made(&self, error: &wasmtime::Error, store: &mut Store<GuestState>) -> GuestError {
         if error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().is_some() {
-            let capacity = self.shard.program.capacity;
+            let capacity = self.shard.capacity;
             return fault::limit(engine::no_room(capacity, &error.to_string()));
         }
         let wrote = store.data().output.flush(self.scope());
@@ -334,7 +334,7 @@ impl Guest {
     }
 
     async fn run_teardown(&mut self) -> Result<(), GuestError> {
-        let service = matches!(self.shard.program.pre, Pre::Service(_));
+        let service = matches!(self.shard.quarters.pre, Pre::Service(_));
         if service && !self.live.as_ref().is_some_and(|live| live.ready) {
             return Ok(());
         }

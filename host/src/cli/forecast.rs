@@ -20,6 +20,7 @@ pub fn render(plan: &Plan) -> String {
         lines.push(String::new());
         lines.extend(scenario_lines(scenario));
     }
+    lines.extend(plan.notes.iter().map(|note| format!("\n{note}")));
     lines.join("\n")
 }
 
@@ -37,7 +38,16 @@ fn scenario_lines(scenario: &ScenarioForecast) -> Vec<String> {
     }
     let vus = scenario.pre_allocated_vus.map_or_else(
         || format!("{}", scenario.max_vus),
-        |made| format!("{made} made before the start, {} at most", scenario.max_vus),
+        |made| {
+            let most = scenario.max_vus;
+            if made >= most {
+                return format!("{made} made before the start");
+            }
+            format!(
+                "{made} made before the start, {most} at most: from the first second on, what the rate \
+                 and the time of an iteration ask for"
+            )
+        },
     );
     lines.push(format!("  VUs          {vus}"));
     if let Some(rate) = scenario.rate {

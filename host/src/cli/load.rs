@@ -121,7 +121,12 @@ pub fn plan_with(
     workload: &WorkloadArgs,
     overrides: Overrides,
 ) -> Result<Plan, Failed> {
-    Plan::build(input(program, workload, overrides)).map_err(configuration)
+    let mut plan = Plan::build(input(program, workload, overrides)).map_err(configuration)?;
+    if let Some(room) = program.room() {
+        let room = room.saturating_sub(plan.workers());
+        plan.fit(room, "`vm.max_map_count` lets no more instances into a process here");
+    }
+    Ok(plan)
 }
 
 /// What flags put over a workload's options.

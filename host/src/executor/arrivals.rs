@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     crew::{Crew, Stop},
-    dispatch::{Arrival, Binding, Dispatch},
+    dispatch::{Arrival, Binding, Dispatch, Release},
     handle::yield_turn,
     iteration::{Beginning, Vu},
     lane::{Lane, arrival as arrival_options},
@@ -23,6 +23,28 @@ const BATCH: usize = 1024;
 /// An arrival due before the end may still be released this long after it: a timer is never exact.
 /// A shard that is later than this was stalled, and its arrivals never started.
 const LAST_RELEASE: Duration = Duration::from_millis(10);
+/// How often a shard tells what its VUs were busy with.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a shard has told so far of its iterations.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    next: Instant,
+    busy_ns: u64,
+    begun: u64,
+}
+
+impl Told {
+    /// Tells what has happened since, if it is time.
+    fn tell(&mut self, lane: &Lane, now: Instant) {
+        let Some(dispatch) = lane.shared.dispatch.as_ref().filter(|_| now >= self.next) else {
+            return;
+        };
+        let (busy_ns, begun) = (lane.busy_ns(now), lane.counts().started);
+        dispatch.saw(lane.ground.shard, busy_ns.wrapping_sub(self.busy_ns), begun - self.begun);
+        *self = Self { next: now + LOOK, busy_ns, begun };
+    }
+}
 
 /// Takes arrivals until the scenario is over, the oldest that waits first.
 pub(super) async fn live(mut vu: Vu) {
@@ -87,8 +109,10 @@ async fn pace(
 ) {
     let lane = Rc::clone(&crew.lane);
     let (clock, end) = (lane.ground.clock, lane.end.get());
+    let mut told = Told { next: lane.start.get() + LOOK, busy_ns: 0, begun: 0 };
     loop {
         let now = clock.now();
+        told.tell(&lane, now);
         if now.since(end) > LAST_RELEASE {
             return;
         }
@@ -122,15 +146,16 @@ async fn pace(
 fn release(crew: &mut Crew, lane: &Lane, arrival: Arrival) {
     let Some(dispatch) = &lane.shared.dispatch else { return };
     lane.counts.borrow_mut().planned += 1;
-    match dispatch.release(lane.ground.shard, arrival) {
+    let Release { binding, make } = dispatch.release(lane.ground.shard, arrival);
+    match binding {
         Binding::Here => offer(lane, &arrival),
         Binding::Elsewhere | Binding::Waiting => {}
-        Binding::Make(order) => {
-            lane.counts.borrow_mut().cold_vus += 1;
-            let segment = lane.ground.plan.segment;
-            crew.add(segment.index + order * segment.count, true);
-        }
+        Binding::Cold => lane.counts.borrow_mut().cold_vus += 1,
         Binding::Dropped => lane.drop_arrival(&arrival, lane.ground.clock.now()),
+    }
+    if let Some(order) = make {
+        let segment = lane.ground.plan.segment;
+        crew.add(segment.index + order * segment.count, true);
     }
 }
 

@@ -94,14 +94,15 @@ impl Crew {
         }
     }
 
-    /// Adds a VU; `cold` if arrivals wait for it.
+    /// Adds a VU; `cold` if after the scenario's start, when arrivals may wait for it.
     pub(super) fn add(&mut self, in_scenario: u32, cold: bool) {
         let handle = Rc::<Handle>::default();
         self.lane.handles.borrow_mut().push(Rc::clone(&handle));
         let lane = Rc::clone(&self.lane);
         let unready = Rc::clone(&self.unready);
         self.tasks.spawn_local(async move {
-            handle.begin(lane.ground.clock.now());
+            let begun = lane.ground.clock.now();
+            handle.begin(begun);
             // On the heap, because a VU's task keeps room for it as long as it lives.
             let making = Box::pin(Vu::make(Rc::clone(&lane), Rc::clone(&handle), in_scenario));
             let (made, _) = handle.until_cut(making).await;
@@ -113,6 +114,10 @@ impl Crew {
             match made {
                 Ok(Some(mut vu)) => {
                     vu.cold = cold;
+                    if let Some(dispatch) = &lane.shared.dispatch {
+                        let took = lane.ground.clock.now().since(begun);
+                        dispatch.made(took.as_nanos() as u64, cold);
+                    }
                     let bus = vu.primitives.bus.clone();
                     live(vu).await;
                     // What the VU's subscriptions still hold was delivered, and is counted.

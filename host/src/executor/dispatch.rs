@@ -1,9 +1,10 @@
 //! Which VU gets which arrival: the only thing that the shards of an arrival-rate scenario share.
 //!
 //! An arrival is bound when it is released: to a VU that is free on its own shard, else to one that
-//! is free on another, else to one that is made for it, else it waits in one queue, oldest first,
-//! or is dropped. A VU that becomes free takes the oldest that waits before anything else. So no
-//! arrival ever waits while any VU of the scenario is free.
+//! is free on another, else it waits in one queue, oldest first, or is dropped. A VU that becomes free
+//! takes the oldest that waits before anything else. So no arrival ever waits while any VU of the
+//! scenario is free. With a release may go the order to make one more VU: ahead of need
+//! ([`super::growth`]), and where need was not foreseen, one for each arrival that waits.
 //!
 //! One short lock per arrival and per freed VU; nothing is awaited under it.
 
@@ -15,6 +16,7 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::growth::Growth;
 use crate::{clock::Instant, plan::OnLate};
 
 /// An arrival that was released. Ordered by its number, which is the order in which it was due.
@@ -37,12 +39,21 @@ pub(super) enum Binding {
     Here,
     /// It was sent to another shard.
     Elsewhere,
-    /// It waits, and a VU of this order (from 0, over all shards) is to be made on this shard.
-    Make(u32),
+    /// It waits for a VU that is being made: one that should have been there.
+    Cold,
     /// It waits.
     Waiting,
     /// There was no room.
     Dropped,
+}
+
+/// What a release leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Release {
+    /// What became of the arrival.
+    pub(super) binding: Binding,
+    /// A VU of this order (from 0, over all shards) is to be made on this shard.
+    pub(super) make: Option<u32>,
 }
 
 /// The VUs and the waiting arrivals of a scenario, all shards together.
@@ -50,7 +61,6 @@ pub(super) enum Binding {
 pub(super) struct Dispatch {
     state: Mutex<State>,
     receivers: Mutex<Vec<Option<UnboundedReceiver<Arrival>>>>,
-    max_vus: u32,
     on_late: OnLate,
     max_backlog: usize,
 }
@@ -63,17 +73,23 @@ struct State {
     waiting: BinaryHeap<Reverse<Arrival>>,
     /// VUs that exist or are being made.
     vus: u32,
+    /// As many may exist.
+    max_vus: u32,
+    /// Of them, those that are being made since the scenario's start.
+    making: u32,
+    growth: Growth,
     /// Shards that still take arrivals.
     present: Vec<bool>,
     senders: Vec<UnboundedSender<Arrival>>,
 }
 
 impl Dispatch {
-    /// For a scenario on this many shards; `vus` are made before it starts.
+    /// For a scenario on this many shards, with `peak` arrivals per second at the most; `vus` are made
+    /// before it starts.
     pub(super) fn new(
         shards: usize,
-        vus: u32,
-        max_vus: u32,
+        peak: f64,
+        (vus, max_vus): (u32, u32),
         on_late: OnLate,
         max_backlog: u64,
     ) -> Self {
@@ -84,11 +100,13 @@ impl Dispatch {
                 free: vec![0; shards],
                 waiting: BinaryHeap::new(),
                 vus,
+                max_vus,
+                making: 0,
+                growth: Growth::new(shards, peak),
                 present: vec![true; shards],
                 senders,
             }),
             receivers: Mutex::new(receivers.into_iter().map(Some).collect()),
-            max_vus,
             on_late,
             max_backlog: usize::try_from(max_backlog).unwrap_or(usize::MAX),
         }
@@ -101,8 +119,18 @@ impl Dispatch {
     }
 
     /// Binds an arrival released on `shard`.
-    pub(super) fn release(&self, shard: usize, arrival: Arrival) -> Binding {
+    pub(super) fn release(&self, shard: usize, arrival: Arrival) -> Release {
         let mut state = self.lock();
+        let binding = self.bind(&mut state, shard, arrival);
+        let make = state.lacks().then(|| {
+            state.vus += 1;
+            state.making += 1;
+            state.vus - 1
+        });
+        Release { binding, make }
+    }
+
+    fn bind(&self, state: &mut State, shard: usize, arrival: Arrival) -> Binding {
         if state.free[shard] > 0 {
             state.free[shard] -= 1;
             return Binding::Here;
@@ -114,16 +142,34 @@ impl Dispatch {
             state.free[other] -= 1;
             return Binding::Elsewhere;
         }
-        if state.vus < self.max_vus {
-            state.vus += 1;
+        if state.vus < state.max_vus || state.making as usize > state.waiting.len() {
             state.waiting.push(Reverse(arrival));
-            return Binding::Make(state.vus - 1);
+            return Binding::Cold;
         }
         if self.on_late == OnLate::Drop || state.waiting.len() >= self.max_backlog {
             return Binding::Dropped;
         }
         state.waiting.push(Reverse(arrival));
         Binding::Waiting
+    }
+
+    /// Lowers the number of VUs that may exist; those that do stay.
+    pub(super) fn bound(&self, max_vus: u32) {
+        let mut state = self.lock();
+        state.max_vus = state.max_vus.min(max_vus);
+    }
+
+    /// A VU was made, in so many nanoseconds; `late` if after the scenario's start.
+    pub(super) fn made(&self, nanos: u64, late: bool) {
+        let mut state = self.lock();
+        state.growth.made(nanos);
+        state.making -= u32::from(late);
+    }
+
+    /// What a shard saw in its last second: nanoseconds that its VUs spent in iterations, and how many
+    /// began.
+    pub(super) fn saw(&self, shard: usize, busy_ns: u64, begun: u64) {
+        self.lock().growth.saw(shard, busy_ns, begun);
     }
 
     /// A VU of `shard` is free: the oldest arrival that waits, or it is counted as free.
@@ -160,9 +206,26 @@ impl Dispatch {
     }
 }
 
+impl State {
+    /// Whether one more VU is to be made: for an arrival that waits and has none, or ahead of need.
+    fn lacks(&self) -> bool {
+        let (waiting, free) = (self.waiting.len() as u32, self.free.iter().sum::<u32>());
+        let busy = (self.vus + waiting).saturating_sub(self.making + free);
+        self.vus < self.max_vus && (waiting > self.making || self.vus < self.growth.wanted(busy))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn dispatch(shards: usize, vus: (u32, u32), on_late: OnLate, max_backlog: u64) -> Dispatch {
+        Dispatch::new(shards, 0.0, vus, on_late, max_backlog)
+    }
+
+    const fn released(binding: Binding, make: Option<u32>) -> Release {
+        Release { binding, make }
+    }
 
     fn arrival(number: u64) -> Arrival {
         let due = Instant::from_nanos(number);
@@ -171,17 +234,17 @@ mod tests {
 
     #[test]
     fn a_free_vu_is_found_wherever_it_is_and_the_oldest_waits_least() {
-        let dispatch = Dispatch::new(2, 2, 2, OnLate::Queue, 3);
+        let dispatch = dispatch(2, (2, 2), OnLate::Queue, 3);
         let mut second = dispatch.receiver(1).unwrap();
         assert_eq!(dispatch.freed(0), None);
         assert_eq!(dispatch.freed(1), None);
-        assert_eq!(dispatch.release(0, arrival(0)), Binding::Here);
-        assert_eq!(dispatch.release(0, arrival(1)), Binding::Elsewhere);
+        assert_eq!(dispatch.release(0, arrival(0)), released(Binding::Here, None));
+        assert_eq!(dispatch.release(0, arrival(1)), released(Binding::Elsewhere, None));
         assert_eq!(second.try_recv().unwrap(), arrival(1));
         for number in [4, 3, 2] {
-            assert_eq!(dispatch.release(0, arrival(number)), Binding::Waiting);
+            assert_eq!(dispatch.release(0, arrival(number)), released(Binding::Waiting, None));
         }
-        assert_eq!(dispatch.release(1, arrival(5)), Binding::Dropped);
+        assert_eq!(dispatch.release(1, arrival(5)), released(Binding::Dropped, None));
         assert_eq!(dispatch.freed(1), Some(arrival(2)));
         assert_eq!(dispatch.freed(0), Some(arrival(3)));
         assert_eq!(dispatch.leave(0), []);
@@ -191,11 +254,24 @@ mod tests {
 
     #[test]
     fn vus_grow_to_their_limit_before_anything_is_dropped() {
-        let dispatch = Dispatch::new(1, 0, 2, OnLate::Drop, 10);
-        assert_eq!(dispatch.release(0, arrival(0)), Binding::Make(0));
-        assert_eq!(dispatch.release(0, arrival(1)), Binding::Make(1));
-        assert_eq!(dispatch.release(0, arrival(2)), Binding::Dropped);
+        let dispatch = dispatch(1, (0, 2), OnLate::Drop, 10);
+        assert_eq!(dispatch.release(0, arrival(0)), released(Binding::Cold, Some(0)));
+        assert_eq!(dispatch.release(0, arrival(1)), released(Binding::Cold, Some(1)));
+        assert_eq!(dispatch.release(0, arrival(2)), released(Binding::Dropped, None));
+        dispatch.made(1, true);
         assert_eq!(dispatch.freed(0), Some(arrival(0)));
         assert_eq!(dispatch.waiting(), 1);
+    }
+
+    #[test]
+    fn a_vu_is_made_before_the_last_free_one_is_taken() {
+        let dispatch = dispatch(1, (2, 10), OnLate::Queue, 10);
+        assert_eq!((dispatch.freed(0), dispatch.freed(0)), (None, None));
+        assert_eq!(dispatch.release(0, arrival(0)), released(Binding::Here, None));
+        assert_eq!(dispatch.release(0, arrival(1)), released(Binding::Here, Some(2)));
+        // Not made in time: the arrival waits for that one, and the next VU is for the next arrival.
+        assert_eq!(dispatch.release(0, arrival(2)), released(Binding::Cold, Some(3)));
+        dispatch.made(1, true);
+        assert_eq!(dispatch.freed(0), Some(arrival(2)));
     }
 }

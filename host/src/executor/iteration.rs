@@ -30,7 +30,7 @@ pub(super) struct Vu {
     pub(super) handle: Rc<Handle>,
     /// Scenario-wide number, from 0.
     pub(super) in_scenario: u32,
-    /// Made while arrivals waited, and not yet used.
+    /// Made after the scenario's start, and not yet used.
     pub(super) cold: bool,
     pub(super) primitives: Primitives,
     user: Box<dyn VirtualUser>,
@@ -138,10 +138,10 @@ impl Vu {
             env: Rc::clone(&lane.env),
             stream: beginning.stream,
         };
-        self.count_start(&lane, beginning.dispatched.is_none());
+        let begun = beginning.dispatched.map_or(beginning.due, |(_, free)| free);
+        self.count_start(&lane, begun, beginning.dispatched.is_none());
         let random = iteration.random(lane.ground.plan.seed);
         self.primitives.scope.begin(tags, beginning.due, random);
-        let begun = beginning.dispatched.map_or(beginning.due, |(_, free)| free);
         self.handle.begin(begun);
         let (result, waited) = self.handle.until_cut(self.user.iterate(&iteration)).await;
         // The guest's end and the iteration's are adjacent events of the host: one reading serves.
@@ -177,7 +177,8 @@ impl Vu {
     }
 
     /// In the closed model what is planned is what was started; arrivals were counted when due.
-    fn count_start(&mut self, lane: &Lane, closed: bool) {
+    fn count_start(&mut self, lane: &Lane, begun: Instant, closed: bool) {
+        lane.spent.set(lane.spent.get().wrapping_sub(begun.as_nanos()));
         let mut counts = lane.counts.borrow_mut();
         counts.planned += u64::from(closed);
         counts.started += 1;
@@ -232,6 +233,8 @@ impl Vu {
         let duration = Span::between(started, ended).nanos();
         let response = Span::between(at, ended).nanos();
         let open = beginning.dispatched.is_some();
+        let spent = &self.lane.spent;
+        spent.set(spent.get().wrapping_add(ended.as_nanos()));
         let mut counts = self.lane.counts.borrow_mut();
         counts.running -= 1;
         counts.runner_short += u64::from(self.record_delay(beginning, tags, started));

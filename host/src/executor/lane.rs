@@ -27,6 +27,8 @@ pub struct ScenarioShared {
     pub index: usize,
     /// Number of its first VU.
     pub first_vu: u32,
+    /// VUs that are made before it starts, of this share of the plan.
+    pub first_vus: u32,
     /// Shards that take part: a small `max_vus` uses fewer.
     pub shards: usize,
     /// `shared-iterations`: the next iteration of this share of the plan.
@@ -43,15 +45,17 @@ impl ScenarioShared {
         for (index, scenario) in plan.scenarios.iter().enumerate() {
             let max_vus = plan.segment.share(u64::from(scenario.executor.max_vus()));
             let used = shards.min(usize::try_from(max_vus).unwrap_or(shards)).max(1);
+            let share = |vus| plan.segment.share(u64::from(vus)) as u32;
+            let first = share(first_vus(&scenario.executor));
             let dispatch = arrival(&scenario.executor).map(|arrival| {
-                let share = |vus| plan.segment.share(u64::from(vus)) as u32;
-                let first = share(arrival.pre_allocated_vus.min(arrival.max_vus));
                 let max = share(arrival.max_vus);
-                Dispatch::new(used, first, max, arrival.on_late, arrival.max_backlog)
+                let peak = scenario.executor.peak_rate() / f64::from(plan.segment.count);
+                Dispatch::new(used, peak, (first, max), arrival.on_late, arrival.max_backlog)
             });
             all.push(Arc::new(Self {
                 index,
                 first_vu,
+                first_vus: first,
                 shards: used,
                 next_iteration: AtomicU64::new(0),
                 dispatch,
@@ -61,10 +65,23 @@ impl ScenarioShared {
         all
     }
 
+    /// Lowers the number of VUs that may exist, of this share of the plan.
+    pub fn bound(&self, max_vus: u32) {
+        if let Some(dispatch) = &self.dispatch {
+            dispatch.bound(max_vus);
+        }
+    }
+
     /// Arrivals that wait for a VU.
     pub fn waiting(&self) -> usize {
         self.dispatch.as_ref().map_or(0, Dispatch::waiting)
     }
+}
+
+/// VUs of a scenario that are made before it starts.
+fn first_vus(executor: &Executor) -> u32 {
+    arrival(executor)
+        .map_or(executor.max_vus(), |arrival| arrival.pre_allocated_vus.min(arrival.max_vus))
 }
 
 /// What the arrival-rate executors have in common.
@@ -95,6 +112,9 @@ pub struct Lane {
     pub(super) start: Cell<Instant>,
     pub(super) end: Cell<Instant>,
     pub(super) counts: RefCell<Counts>,
+    /// The sum of when iterations ended minus that of when they began, wrapping: with what still runs
+    /// it gives the time that VUs spent in iterations.
+    pub(super) spent: Cell<u64>,
     /// The VUs, by their order on this shard.
     pub(super) handles: RefCell<Vec<Rc<Handle>>>,
     /// Arrival-rate: VUs that wait for an arrival, the latest last.
@@ -120,6 +140,7 @@ impl Lane {
             start: Cell::default(),
             end: Cell::default(),
             counts: RefCell::default(),
+            spent: Cell::default(),
             handles: RefCell::default(),
             idle: RefCell::default(),
             ground: Rc::clone(ground),
@@ -139,10 +160,7 @@ impl Lane {
 
     /// VUs of the whole scenario that are made before it starts, of this lane.
     pub(super) fn first_vus(&self) -> u32 {
-        let executor = &self.scenario().executor;
-        let vus = arrival(executor)
-            .map_or(executor.max_vus(), |arrival| arrival.pre_allocated_vus.min(arrival.max_vus));
-        self.segment.share(u64::from(vus)) as u32
+        self.segment.share(u64::from(first_vus(&self.scenario().executor))) as u32
     }
 
     /// Scenario-wide number, from 0, of the lane's VU of that order.
@@ -169,6 +187,12 @@ impl Lane {
             return TagSet { phase: Phase::Warmup, ..tags };
         }
         tags
+    }
+
+    /// Nanoseconds that VUs have spent in iterations so far, those that still run included; wrapping.
+    pub(super) fn busy_ns(&self, now: Instant) -> u64 {
+        let running = u64::from(self.counts.borrow().running);
+        self.spent.get().wrapping_add(running.wrapping_mul(now.as_nanos()))
     }
 
     /// The scenario begins.

@@ -21,6 +21,7 @@ mod constant_vus;
 mod crew;
 mod dispatch;
 mod ground;
+mod growth;
 mod handle;
 mod iteration;
 mod lane;

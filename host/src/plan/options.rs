@@ -158,6 +158,7 @@ impl Shortcuts {
             let arrival = Arrival {
                 pre_allocated_vus,
                 max_vus: pre_allocated_vus,
+                max_vus_open: self.vus.is_none(),
                 pacing: Pacing::Uniform,
                 on_late: OnLate::Queue,
                 max_backlog: MAX_BACKLOG,

@@ -165,6 +165,8 @@ pub struct Arrival {
     pub pre_allocated_vus: u32,
     /// VUs at the most.
     pub max_vus: u32,
+    /// Whether `max_vus` was not given: then it is what the machine allows.
+    pub max_vus_open: bool,
     /// How arrivals are spaced.
     pub pacing: Pacing,
     /// What happens to an arrival for which no VU is free.

@@ -23,6 +23,7 @@ use super::{
     event::Event,
     facts::Ledger,
     health,
+    memory::{self, Footprint},
     shard::{Command, Interval, Report, Wires},
     stop::{StopLevel, StopSignal},
     targets::Targets,
@@ -31,7 +32,7 @@ use crate::{
     clock::Instant,
     executor::Notice,
     metric::{Builtin, Cell, Recorder, Selector, TagSet},
-    plan::Start,
+    plan::{Plan, Start},
     verdict::{Cause, Judge},
 };
 
@@ -138,9 +139,11 @@ impl Conductor {
         if connected && let Some(data) = self.setup().await {
             let data = Arc::new(data);
             self.phase("prepare");
+            let before = memory::own();
             self.tell_all(&Command::Prepare(data));
             let limit = self.shared.plan.setup_timeout;
             if self.prepared(limit).await {
+                self.bound(before);
                 self.scenarios().await;
             }
             self.teardown().await;
@@ -179,6 +182,34 @@ impl Conductor {
             self.ledger.cause(Cause::SetupTimeout, text);
         }
         ready
+    }
+
+    /// Lowers what `max_vus` were left open to what the memory holds, now that there are VUs to measure.
+    fn bound(&mut self, before: u64) {
+        if self.shared.clock.is_virtual() {
+            return;
+        }
+        let made = self.shared.scenarios.iter().map(|it| u64::from(it.first_vus)).sum();
+        let grown = memory::own().saturating_sub(before);
+        let left = memory::available();
+        let Some(footprint) = left.and_then(|left| Footprint::of(made, grown, left)) else {
+            return;
+        };
+        self.ledger.footprint = Some(footprint);
+        let mut plan = Plan::clone(&self.shared.plan);
+        let room = u32::try_from(footprint.room).unwrap_or(u32::MAX);
+        let why =
+            format!("the memory that is left holds no more of {} bytes each", footprint.bytes);
+        if !plan.fit(room, &why) {
+            return;
+        }
+        for (scenario, shared) in plan.scenarios.iter().zip(&self.shared.scenarios) {
+            shared.bound(plan.segment.share(u64::from(scenario.executor.max_vus())) as u32);
+        }
+        if let Some(note) = plan.notes.pop() {
+            self.shared.log.tell(Event::Note(note.clone()));
+            self.remarks.push(note);
+        }
     }
 
     /// Starts each scenario when it is its turn, until all have ended everywhere.

@@ -6,6 +6,7 @@ use super::{
     Shared,
     event::{Progress, ScenarioProgress},
     health::{self, OwnCost, Usage},
+    memory::Footprint,
     shard::Interval,
 };
 use crate::{
@@ -38,6 +39,8 @@ pub(super) struct Ledger {
     /// Iterations that ended since the last progress.
     recent: Trend<u64>,
     merged_intervals: u64,
+    /// What a VU takes, as far as it was measured.
+    pub(super) footprint: Option<Footprint>,
 }
 
 /// A shorter time has no percentage of CPU worth the name.
@@ -72,6 +75,7 @@ impl Ledger {
             cpu_percent_max: 0.0,
             recent: Trend::default(),
             merged_intervals: 0,
+            footprint: None,
         }
     }
 
@@ -324,6 +328,7 @@ impl Ledger {
                 &shared.plan,
                 shared.workload.room(),
                 health::descriptors(),
+                self.footprint,
             ),
         }
     }

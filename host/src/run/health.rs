@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc, time::Duration};
 
-use super::Shared;
+use super::{Shared, memory::Footprint};
 use crate::{
     clock::{Clock, Instant},
     executor::{Ground, Timer},
@@ -44,11 +44,12 @@ pub(super) async fn heartbeat(ground: Rc<Ground>, shared: Arc<Shared>) {
 const OWN_DESCRIPTORS: u64 = 128;
 
 /// The limits of this machine that a plan comes near, four fifths or more, in words. `room` is how
-/// many VUs fit into the process, `descriptors` how many it may open.
+/// many VUs fit into the process, `descriptors` how many it may open, `footprint` what a VU takes.
 pub(super) fn near_limits(
     plan: &Plan,
     room: Option<u32>,
     descriptors: Option<u64>,
+    footprint: Option<Footprint>,
 ) -> BTreeMap<String, String> {
     let near = |wanted: u64, most: u64| wanted.saturating_mul(5) >= most.saturating_mul(4);
     let vus = |of: &dyn Fn(ConnectionSharing) -> bool| -> u64 {
@@ -60,6 +61,13 @@ pub(super) fn near_limits(
     if let Some(room) = room.map(u64::from).filter(|room| near(all, *room)) {
         let words = format!("{all} VUs may exist, and {room} instances fit into a process here");
         limits.insert("vm.max_map_count".to_owned(), words);
+    }
+    if let Some(Footprint { bytes, room }) = footprint.filter(|it| near(all, it.room)) {
+        let words = format!(
+            "{all} VUs may exist, and {room} of {} KiB each, as the first ones took, fit into what is left",
+            bytes.div_ceil(1024)
+        );
+        limits.insert("memory".to_owned(), words);
     }
     let connections = vus(&|sharing| sharing == ConnectionSharing::Vu);
     if let Some(most) = descriptors.filter(|most| near(connections + OWN_DESCRIPTORS, *most))
@@ -244,13 +252,18 @@ mod tests {
     #[test]
     fn limits_that_a_plan_comes_near_are_told() {
         let (mut many, few) = (vus(1_000), vus(10));
-        assert_eq!(near_limits(&few, Some(10_000), Some(1_024)), BTreeMap::new());
-        let told = near_limits(&many, Some(1_200), Some(1_024));
+        assert_eq!(near_limits(&few, Some(10_000), Some(1_024), None), BTreeMap::new());
+        let told = near_limits(&many, Some(1_200), Some(1_024), None);
         assert_eq!(told.keys().collect::<Vec<_>>(), ["vm.max_map_count"]);
         assert!(told["vm.max_map_count"].contains("1000 VUs"), "{told:?}");
         many.scenarios[0].connection = ConnectionSharing::Vu;
-        let told = near_limits(&many, None, Some(1_024));
+        let told = near_limits(&many, None, Some(1_024), None);
         assert_eq!(told.keys().collect::<Vec<_>>(), ["open files"]);
-        assert_eq!(near_limits(&many, None, None), BTreeMap::new());
+        assert_eq!(near_limits(&many, None, None, None), BTreeMap::new());
+        let footprint = |room| Some(Footprint { bytes: 13_000, room });
+        assert_eq!(near_limits(&many, None, None, footprint(1_251)), BTreeMap::new());
+        let told = near_limits(&many, None, None, footprint(900));
+        let words = "1000 VUs may exist, and 900 of 13 KiB each";
+        assert!(told["memory"].starts_with(words), "{told:?}");
     }
 }

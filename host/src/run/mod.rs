@@ -21,6 +21,7 @@ mod health;
 mod hosted;
 mod load;
 mod log;
+mod memory;
 mod serve;
 mod services;
 mod shard;

@@ -245,6 +245,7 @@ pub(super) fn arrival(vus: u32, max_vus: u32) -> Arrival {
     Arrival {
         pre_allocated_vus: vus,
         max_vus,
+        max_vus_open: false,
         pacing: Pacing::Uniform,
         on_late: OnLate::Queue,
         max_backlog: 100_000,

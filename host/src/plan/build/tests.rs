@@ -729,3 +729,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_what_was_left_open_is_lowered_to_what_the_machine_allows() {
+    let mut plan = plan(json!({ "scenarios": {
+        "a": { "executor": "constant-arrival-rate", "rate": 20, "duration": "1s" },
+        "b": { "executor": "constant-arrival-rate", "rate": 20, "duration": "1s", "max_vus": 1_000 },
+        "c": {
+            "executor": "constant-arrival-rate", "rate": 20, "duration": "1s",
+            "pre_allocated_vus": 40,
+        },
+        "d": { "executor": "constant-vus", "vus": 500, "duration": "1s" },
+    } }));
+    let max = |plan: &Plan| -> Vec<u32> {
+        plan.scenarios.iter().map(|it| it.executor.max_vus()).collect()
+    };
+    assert_eq!(max(&plan), [4_240, 1_000, 4_260, 500]);
+    assert!(!plan.fit(10_000, "of nothing") && plan.notes.is_empty());
+    assert!(plan.fit(5_780, "the machine is small"));
+    assert_eq!(max(&plan), [2_130, 1_000, 2_150, 500]);
+    let note =
+        "at most 5780 VUs instead of 10000, because the machine is small: `max_vus` was left open";
+    assert_eq!(plan.notes, [note]);
+    assert_eq!(plan.forecast().scenarios[0].max_vus, 2_130);
+    assert!(plan.fit(3, "it is tiny"));
+    assert_eq!(max(&plan), [20, 1_000, 40, 500], "what was asked for stays");
+    assert!(!plan.fit(3, "it is tiny"));
+}

@@ -1,9 +1,9 @@
 //! A scenario from what was typed: the table of executors of SEMANTICS §1.
 //!
-//! VUs of the arrival-rate executors, when not given: `pre_allocated_vus` is what Little's law asks
-//! for if an iteration takes a second, the peak rate per second rounded up, but no more than 50 (the
-//! iteration's real time is unknown before the run, and VUs are made as they are needed).
-//! `max_vus` is decided by [`super::super::Plan::build`], which sees all scenarios.
+//! VUs of the arrival-rate executors, when not given: `pre_allocated_vus` is the peak rate per second
+//! rounded up, but no more than 50, to begin with: what Little's law asks is known from the first second
+//! on, and the executor makes VUs ahead of it. `max_vus` is decided by [`super::super::Plan::build`],
+//! which sees all scenarios, and lowered to what the machine allows by [`super::super::Plan::fit`].
 
 use std::time::Duration;
 
@@ -285,6 +285,7 @@ fn arrival(section: &Section<'_>, peak: f64) -> Result<(Arrival, bool), Diagnost
     let arrival = Arrival {
         pre_allocated_vus,
         max_vus: max_vus.unwrap_or(pre_allocated_vus.max(1)),
+        max_vus_open: max_vus.is_none(),
         pacing: section
             .choice("arrival", &[("uniform", Pacing::Uniform), ("poisson", Pacing::Poisson)])?,
         on_late: section.choice("on_late", &[("queue", OnLate::Queue), ("drop", OnLate::Drop)])?,

@@ -11,6 +11,7 @@ fn arrival(pacing: Pacing) -> Arrival {
     Arrival {
         pre_allocated_vus: 1,
         max_vus: 1,
+        max_vus_open: false,
         pacing,
         on_late: OnLate::Queue,
         max_backlog: 1,

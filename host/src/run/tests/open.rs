@@ -97,24 +97,66 @@ async fn late_arrivals_are_dropped_as_in_k6_when_asked_and_beyond_the_backlog() 
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn vus_grow_while_arrivals_wait_and_making_them_is_the_runners_part() {
-    let executor = constant(10.0, SECOND, arrival(1, 3));
-    // init takes 20 ms: a VU that is made for an arrival makes it wait that long.
-    let native = Native::taking(ms(250)).init(Arc::new(|primitives| {
+/// `init` takes this long.
+fn slow_init(init: Duration) -> Arc<Hook> {
+    Arc::new(move |primitives| {
         Box::pin(async move {
             let clock = primitives.scope.clock();
-            clock.sleep_until(clock.now() + ms(20)).await;
+            clock.sleep_until(clock.now() + init).await;
             Ok(Json::Null)
         })
-    }));
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vu_made_inside_an_arrival_is_the_runners_part() {
+    // At 100/s one VU is there; each that is made after it takes 25 ms, more than two arrivals.
+    let executor = constant(100.0, SECOND, arrival(1, 4));
+    let native = Native::taking(ms(400)).init(slow_init(ms(25)));
     let ran = run_virtually(plan(vec![scenario("s", executor)]), &native).await;
     ran.check_identity();
-    assert_eq!(ran.start_times(), [0, 120, 220, 300, 400, 500, 600, 700, 800, 900]);
-    assert_eq!(ran.outcome.facts.runner.cold_vus, 2);
-    assert_eq!(ran.trend(Builtin::DispatchStart, &[]).sum, 40e6);
-    assert_eq!(ran.trend(Builtin::DispatchQueue, &[]).sum, 0.0);
-    assert_eq!((ran.scenario(0).vus, ran.scenario(0).vus_max), (3, 3));
+    // Asked for with the first, the second and the third arrival; the fourth finds none to come.
+    assert_eq!(ran.start_times()[..5], [0, 25, 35, 45, 400]);
+    assert_eq!(ran.outcome.facts.runner.cold_vus, 3);
+    assert_eq!(ran.trend(Builtin::DispatchStart, &[]).sum, 3.0 * 15e6);
+    assert_eq!((ran.scenario(0).vus, ran.scenario(0).vus_max), (4, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn vus_are_made_ahead_of_arrivals() {
+    // Little's law: 200/s, 500 ms each, keep 100 busy; making one takes longer than five arrivals.
+    let executor = constant(200.0, 5 * SECOND, arrival(20, 10_000));
+    let native = Native::taking(ms(500)).init(slow_init(ms(27)));
+    let ran = run_virtually(plan(vec![scenario("s", executor)]), &native).await;
+    ran.check_identity();
+    assert_eq!(ran.outcome.facts.runner.cold_vus, 0);
+    assert_eq!(ran.trend(Builtin::DispatchDelay, &[]).max, 0);
+    let facts = ran.scenario(0);
+    assert_eq!((facts.started, facts.vus), (1_000, 100));
+    assert_eq!(facts.vus_max, 100 + 10 + 6, "and a margin, and those that arrive meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
+async fn littles_law_asks_for_the_highest_rate_from_the_first_second() {
+    // 20/s of 100 ms keep 2 busy; 500/s would keep 50, but they come for 50 ms only, which is 25.
+    let stage = |millis, target, name: &str| RateStage {
+        duration: ms(millis),
+        target,
+        name: name.to_owned(),
+    };
+    let executor = Executor::RampingArrivalRate {
+        start_rate: 20.0,
+        time_unit: SECOND,
+        stages: vec![stage(3_000, 20.0, "low"), stage(0, 500.0, "jump"), stage(50, 500.0, "high")],
+        arrival: arrival(4, 10_000),
+    };
+    let native = Native::taking(ms(100)).init(slow_init(ms(5)));
+    let ran = run_virtually(plan(vec![scenario("s", executor)]), &native).await;
+    ran.check_identity();
+    assert_eq!(ran.outcome.facts.runner.cold_vus, 0);
+    assert_eq!(ran.trend(Builtin::DispatchDelay, &[]).max, 0);
+    // A margin of a standard deviation of 50, and what arrives while one is made.
+    assert_eq!(ran.scenario(0).vus_max, 50 + 8 + 3);
 }
 
 #[tokio::test(start_paused = true)]

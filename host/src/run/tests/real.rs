@@ -35,6 +35,32 @@ async fn shared_iterations_and_arrivals_run_over_two_shards() {
 }
 
 #[tokio::test]
+async fn vus_grow_ahead_of_arrivals_on_all_shards() {
+    let executor = Executor::ConstantArrivalRate {
+        rate: 300.0,
+        time_unit: SECOND,
+        duration: 2 * SECOND,
+        arrival: arrival(10, 10_000),
+    };
+    let native = Native::taking(ms(200));
+    let plan = plan(vec![scenario("s", executor)]);
+    let ran = run_on(Clock::real(), plan, &native, StopSignal::new()).await;
+    ran.check_identity();
+    // 60 are busy at once, by Little's law.
+    let facts = ran.scenario(0);
+    assert_eq!((facts.started, facts.dropped), (600, 0));
+    assert!(facts.vus >= 60 && facts.vus_max > facts.vus, "{facts:?}");
+    let lag = ran.trend(Builtin::RunnerLoopLag, &[]).max;
+    let cold = ran.outcome.facts.runner.cold_vus;
+    if lag > 10_000_000 {
+        eprintln!("not judged: this machine itself held up the load by {lag} ns; {cold} cold VUs");
+        return;
+    }
+    assert_eq!(cold, 0);
+    assert!(facts.vus_max < 120, "{facts:?}");
+}
+
+#[tokio::test]
 async fn one_vu_uses_one_shard_and_serves_all_arrivals_in_order() {
     let executor = Executor::ConstantArrivalRate {
         rate: 400.0,

@@ -26,6 +26,7 @@ pub(super) fn scenario(name: &str, open: bool) -> Scenario {
     let arrival = Arrival {
         pre_allocated_vus: 1,
         max_vus: 10,
+        max_vus_open: false,
         pacing: Pacing::Uniform,
         on_late: OnLate::Queue,
         max_backlog: 100,

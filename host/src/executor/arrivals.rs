@@ -47,7 +47,7 @@ impl Told {
 }
 
 /// Takes arrivals until the scenario is over, the oldest that waits first.
-pub(super) async fn live(mut vu: Vu) {
+pub(super) async fn live(mut vu: Box<Vu>) {
     let (lane, handle) = (Rc::clone(&vu.lane), Rc::clone(&vu.handle));
     let Some(dispatch) = &lane.shared.dispatch else { return };
     while !handle.is_over() {
@@ -63,7 +63,7 @@ pub(super) async fn live(mut vu: Vu) {
             }
         };
         vu.cold = false;
-        vu.iterate(Beginning {
+        vu.iterate(&Beginning {
             number: arrival.number,
             stream: arrival.number,
             due: arrival.due,

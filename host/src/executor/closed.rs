@@ -34,7 +34,7 @@ pub(super) async fn run(crew: &mut Crew, start: Instant, stop: &mut Stop) {
 
 /// Iterates while the gate is open, the time is not up and `next` gives iterations.
 pub(super) async fn live(
-    mut vu: Vu,
+    mut vu: Box<Vu>,
     pace: Option<Duration>,
     mut next: impl FnMut(&Vu) -> Option<Next>,
 ) {
@@ -62,7 +62,7 @@ pub(super) async fn live(
         }
         let Some(Next { number, stream }) = next(&vu) else { return };
         let stage = lane.stage_at(begun);
-        vu.iterate(Beginning { number, stream, due: begun, stage, dispatched: None }).await;
+        vu.iterate(&Beginning { number, stream, due: begun, stage, dispatched: None }).await;
         earliest = pace.map_or(Instant::ZERO, |pace| begun + pace);
     }
 }

@@ -5,6 +5,6 @@ use std::time::Duration;
 use super::{closed, iteration::Vu};
 
 /// Iterates until the time is up.
-pub(super) async fn live(vu: Vu, pace: Option<Duration>) {
+pub(super) async fn live(vu: Box<Vu>, pace: Option<Duration>) {
     closed::live(vu, pace, |vu| Some(closed::of_vu(vu))).await;
 }

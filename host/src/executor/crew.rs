@@ -195,7 +195,7 @@ impl Crew {
 }
 
 /// What a VU does from its `init` to its end.
-async fn live(vu: Vu) {
+async fn live(vu: Box<Vu>) {
     let lane = Rc::clone(&vu.lane);
     match &lane.scenario().executor {
         Executor::SharedIterations { iterations, .. } => {

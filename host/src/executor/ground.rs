@@ -87,7 +87,7 @@ pub struct Ground {
     /// The workload on this thread.
     pub source: Rc<dyn VuSource>,
     /// What scopes are made of.
-    pub scope: ScopeConfig,
+    pub scope: Rc<ScopeConfig>,
     /// The bus of the run, for VUs with a connection of their own.
     pub bus: bus::Source,
     /// The shard's connection.
@@ -123,7 +123,7 @@ impl Ground {
                 self.bus.connect(&format!("{}-vu{vu}", self.plan.name)).await?
             }
         };
-        let scope = Rc::new(Scope::new(self.scope.clone(), vu));
+        let scope = Rc::new(Scope::new(Rc::clone(&self.scope), vu));
         Ok(Primitives {
             bus: Bus::new(Rc::clone(&scope), connection),
             database: Database::new(Rc::clone(&scope), self.pool.clone()),

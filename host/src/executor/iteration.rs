@@ -24,7 +24,8 @@ const SHORT: Duration = Duration::from_secs(1);
 /// that costs several times the iteration itself.
 const TURN: Duration = Duration::from_micros(10);
 
-/// A virtual user of a lane.
+/// A virtual user of a lane. Boxed from the start: each function that is handed it by value would keep room
+/// for a whole one in the VU's task.
 pub(super) struct Vu {
     pub(super) lane: Rc<Lane>,
     pub(super) handle: Rc<Handle>,
@@ -68,7 +69,11 @@ enum Ended {
 
 impl Vu {
     /// Makes a VU and runs its `init`. What goes wrong ends the run; then `None`.
-    pub(super) async fn make(lane: Rc<Lane>, handle: Rc<Handle>, in_scenario: u32) -> Option<Self> {
+    pub(super) async fn make(
+        lane: Rc<Lane>,
+        handle: Rc<Handle>,
+        in_scenario: u32,
+    ) -> Option<Box<Self>> {
         let ground = Rc::clone(&lane.ground);
         let number = lane.shared.first_vu + in_scenario;
         let primitives = match ground.primitives(number, lane.scenario().connection).await {
@@ -90,12 +95,9 @@ impl Vu {
         ground.pass_on(&primitives.scope);
         match made {
             Ok(user) => {
-                if !primitives.database.is_settled() {
-                    Box::pin(settle(&primitives)).await;
-                }
-                primitives.scope.about_to_wait();
+                end_call(&primitives).await;
                 lane.counts.borrow_mut().vus += 1;
-                Some(Self {
+                Some(Box::new(Self {
                     lane,
                     handle,
                     in_scenario,
@@ -107,7 +109,7 @@ impl Vu {
                     iterations: 0,
                     free_since: None,
                     turn: None,
-                })
+                }))
             }
             Err(error) => {
                 ground.error("init", number, &error);
@@ -124,7 +126,7 @@ impl Vu {
     }
 
     /// Runs one iteration to its end, its failure or its interruption, and records it.
-    pub(super) async fn iterate(&mut self, beginning: Beginning) {
+    pub(super) async fn iterate(&mut self, beginning: &Beginning) {
         let lane = Rc::clone(&self.lane);
         let tags = lane.tags_at(beginning.due, beginning.stage);
         let scenario = lane.scenario();
@@ -149,18 +151,15 @@ impl Vu {
         let ended = ended.unwrap_or_else(|| lane.ground.clock.now());
         self.handle.end();
         let ended_as = self.judge(result);
-        self.record(&beginning, tags, begun, ended, &ended_as);
+        self.record(beginning, tags, begun, ended, &ended_as);
         if self.primitives.scope.has_rested() && !std::mem::replace(&mut self.rested, true) {
             lane.counts.borrow_mut().rested_vus += 1;
         }
         lane.ground.pass_on(&self.primitives.scope);
-        if !self.primitives.database.is_settled() {
-            Box::pin(settle(&self.primitives)).await;
-            self.primitives.scope.about_to_wait();
+        if end_call(&self.primitives).await {
             self.waited();
             return;
         }
-        self.primitives.scope.about_to_wait();
         self.free_since = Some(ended);
         if waited {
             self.turn = None;
@@ -317,6 +316,16 @@ impl Lane {
             recorder.censored(metric.id(), tags, arrival.due, waited);
         }
     }
+}
+
+/// Ends what a call left open, and gives back what a VU holds only while it works. True if it had to wait.
+async fn end_call(primitives: &Primitives) -> bool {
+    let open = !primitives.database.is_settled();
+    if open {
+        Box::pin(settle(primitives)).await;
+    }
+    primitives.scope.about_to_wait();
+    open
 }
 
 /// Ends what an iteration left open: a transaction, a call in its middle.

@@ -5,6 +5,6 @@ use std::time::Duration;
 use super::{closed, iteration::Vu};
 
 /// Runs the VU's iterations.
-pub(super) async fn live(vu: Vu, iterations: u64, pace: Option<Duration>) {
+pub(super) async fn live(vu: Box<Vu>, iterations: u64, pace: Option<Duration>) {
     closed::live(vu, pace, |vu| (vu.iterations < iterations).then(|| closed::of_vu(vu))).await;
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Iterates while it is open.
-pub(super) async fn live(vu: Vu, pace: Option<Duration>) {
+pub(super) async fn live(vu: Box<Vu>, pace: Option<Duration>) {
     closed::live(vu, pace, |vu| Some(closed::of_vu(vu))).await;
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Takes iterations until none is left.
-pub(super) async fn live(vu: Vu, iterations: u64) {
+pub(super) async fn live(vu: Box<Vu>, iterations: u64) {
     let segment = vu.lane.ground.plan.segment;
     let share = segment.share(iterations);
     closed::live(vu, None, |vu| {

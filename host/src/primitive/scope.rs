@@ -143,7 +143,7 @@ pub enum LogLevel {
 /// The state of one VU's current iteration. Not shared between VUs.
 #[derive(Debug)]
 pub struct Scope {
-    config: ScopeConfig,
+    config: Rc<ScopeConfig>,
     /// VU number, from 1; 0 in setup and teardown.
     vu: u32,
     tags: Cell<TagSet>,
@@ -152,8 +152,8 @@ pub struct Scope {
     left: Cell<Option<Instant>>,
     random: RefCell<Random>,
     host_calls: Cell<u64>,
-    aborted: RefCell<Option<String>>,
-    marked_failed: RefCell<Option<String>>,
+    aborted: RefCell<Option<Box<str>>>,
+    marked_failed: RefCell<Option<Box<str>>>,
     lease: RefCell<Option<Rc<dyn Lease>>>,
     deadlines: Deadlines,
     rested: Cell<bool>,
@@ -167,7 +167,8 @@ pub trait Lease: std::fmt::Debug {
 
 impl Scope {
     /// The scope of a VU.
-    pub fn new(config: ScopeConfig, vu: u32) -> Self {
+    pub fn new(config: impl Into<Rc<ScopeConfig>>, vu: u32) -> Self {
+        let config = config.into();
         let random = Random::new(config.seed, "init", u64::from(vu));
         Self {
             config,
@@ -386,22 +387,22 @@ impl Scope {
 
     /// `run::abort`: the run stops, exit code 108.
     pub fn abort(&self, reason: &str) {
-        self.aborted.borrow_mut().get_or_insert_with(|| reason.to_owned());
+        self.aborted.borrow_mut().get_or_insert_with(|| reason.into());
     }
 
     /// `run::mark_failed`: the run goes on and fails, exit code 110.
     pub fn mark_failed(&self, reason: &str) {
-        self.marked_failed.borrow_mut().get_or_insert_with(|| reason.to_owned());
+        self.marked_failed.borrow_mut().get_or_insert_with(|| reason.into());
     }
 
     /// What was said with [`Scope::abort`], once.
     pub fn take_aborted(&self) -> Option<String> {
-        self.aborted.borrow_mut().take()
+        self.aborted.borrow_mut().take().map(String::from)
     }
 
     /// What was said with [`Scope::mark_failed`], once.
     pub fn take_marked_failed(&self) -> Option<String> {
-        self.marked_failed.borrow_mut().take()
+        self.marked_failed.borrow_mut().take().map(String::from)
     }
 
     /// Does an operation and records it: the one place where its duration is taken.

@@ -355,7 +355,7 @@ pub(super) async fn ground(
         clock: shared.clock,
         recorder,
         source,
-        scope,
+        scope: Rc::new(scope),
         bus: shared.bus.clone(),
         connection,
         pool,

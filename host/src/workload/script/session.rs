@@ -77,6 +77,8 @@ pub struct Session {
     pub seed: u64,
     /// What `setup` returned.
     pub data: Dynamic,
+    /// `this`; absent while a call is under way, and after a panic.
+    pub state: RefCell<Option<Dynamic>>,
     /// The scenario's `env`.
     pub env: RefCell<Rc<std::collections::BTreeMap<String, String>>>,
     current: Rc<Current>,
@@ -229,6 +231,7 @@ impl Session {
             stage: RefCell::new("".into()),
             seed,
             data,
+            state: RefCell::default(),
             env: RefCell::default(),
             clock: if on_run_clock { run } else { current.clock },
             on_run_clock,

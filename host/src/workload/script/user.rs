@@ -6,7 +6,6 @@
 //! (a bug) loses it; then it is made anew and `init` runs again before the next iteration.
 
 use std::{
-    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
 };
@@ -52,8 +51,6 @@ pub struct Entry {
 pub struct User {
     program: Rc<ShardProgram>,
     session: Rc<Session>,
-    /// `this`; absent while a call is under way, and after a panic.
-    state: Rc<Cell<Option<Dynamic>>>,
     /// `ctx`
     context: Dynamic,
     /// The function of the last iteration.
@@ -67,9 +64,9 @@ impl User {
         let session =
             Rc::new(Session::new(input.primitives, program.current.clone(), input.seed, data));
         let context = Dynamic::from(Context(session.clone()));
-        let state = Rc::new(Cell::new(Some(fresh())));
+        session.state.replace(Some(fresh()));
         let program = program.clone();
-        Self { program, session, state, context, entry: None, is_initialised: false }
+        Self { program, session, context, entry: None, is_initialised: false }
     }
 
     /// Calls a function of the script on a fibre. `keep` takes there what is wanted of the returned
@@ -83,9 +80,8 @@ impl User {
     ) -> Result<T, GuestError> {
         self.session.begin_call(budget);
         let (program, session) = (self.program.clone(), self.session.clone());
-        let slot = self.state.clone();
         let work = move || {
-            let mut state = slot.take().unwrap_or_else(fresh);
+            let mut state = session.state.take().unwrap_or_else(fresh);
             session.enter_guest();
             let run = AssertUnwindSafe(|| program.call(&entry, &mut state, argument));
             let Ok(result) = catch_unwind(run) else {
@@ -95,7 +91,7 @@ impl User {
                     place: None,
                 });
             };
-            slot.set(Some(state));
+            session.state.replace(Some(state));
             let limit = session.primitives.scope.limits().payload_bytes;
             let result = result.map_err(|error| {
                 fault::guest_error(&error, session.ended.get(), &program.origin, &program.root)
@@ -177,10 +173,7 @@ impl User {
 
     /// Whether the state was lost in a panic.
     fn is_lost(&self) -> bool {
-        let state = self.state.take();
-        let lost = state.is_none();
-        self.state.set(state);
-        lost
+        self.session.state.borrow().is_none()
     }
 
     async fn answer(
@@ -210,7 +203,7 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        let mut state = self.state.take();
+        let mut state = self.session.state.take();
         // Where there is no stack to be had, the state is dropped here all the same.
         let _ = fibre::on_roomy_stack(|| drop(state.take()));
     }

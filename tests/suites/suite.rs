@@ -207,6 +207,73 @@ fn mistakes_in_a_suite_are_found_before_anything_runs() {
     }
 }
 
+/// Keeps what it gets from a stream.
+const CONSUMES: &str = r#"
+export const options = #{ services: #{
+    "jobs.>": #{ handler: "job", stream: "JOBS", consumer: "worker" },
+} };
+fn init(ctx) {
+    db::execute("CREATE TABLE IF NOT EXISTS done (n INTEGER)");
+}
+fn job(message) { db::execute("INSERT INTO done (n) VALUES (?)", [message.json.n]); }
+"#;
+
+const PRODUCES: &str = r#"
+export const options = #{
+    scenarios: #{
+        send: #{ executor: "shared-iterations", vus: 1, iterations: 600, exec: "send" },
+        look: #{ executor: "shared-iterations", start_after: "send", exec: "look" },
+    },
+    thresholds: #{
+        "service_handled{op:job}": "count == 600",
+        "bus_publish_failed": "rate == 0",
+        "checks": "rate == 1",
+    },
+};
+fn send(ctx) { bus::publish_acknowledged(`jobs.${ctx.iteration % 3}`, #{ n: ctx.iteration }); }
+fn look(ctx) {
+    for attempt in 0..200 {
+        let done = db::query("SELECT count(*) AS n, count(DISTINCT n) AS ids FROM done");
+        if done.ok && done.rows[0].n == 600 {
+            check("each once", done.rows[0].ids == 600);
+            return;
+        }
+        sleep("50ms");
+    }
+    check("all done in 10 s", false);
+}
+"#;
+
+#[test]
+fn a_service_in_its_own_process_consumes_a_stream_of_the_suite() {
+    let workplace = Workplace::new(WAVETANK);
+    workplace.file("consumes.rhai", CONSUMES);
+    workplace.file("produces.rhai", PRODUCES);
+    let suite = r#"
+        name = "streams"
+        [streams]
+        JOBS = ["jobs.>"]
+        [services.worker]
+        workload = "consumes.rhai"
+        concurrency = 4
+        [[workloads]]
+        workload = "produces.rhai"
+        row = "A"
+        [rows.A]
+    "#;
+    workplace.file("suite.toml", suite);
+    let ran = workplace.run_workload(&["suite.toml", "--bus", "nats-server"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert_eq!(rows(&ran), pairs(&[("A", "pass")]));
+    let summary = ran.summary.as_ref().unwrap();
+    assert_eq!(summary["rows"][0]["backend"], "S");
+    assert_eq!(summary["targets"][0]["name"], "produces › worker");
+    assert_eq!(ran.metric("service_handled", &[("row", "A")])["count"], 600.0);
+    // Without a stream it consumes what is published, and the embedded bus has none.
+    let ran = workplace.run_workload(&["suite.toml"]);
+    assert!(ran.stdout.contains("no JetStream"), "{}", ran.stdout);
+}
+
 #[test]
 fn the_schema_of_a_suite_is_printed() {
     let ran = Workplace::new(WAVETANK).run(&["schema", "suite"]);

@@ -106,6 +106,26 @@ impl Backends {
         Ok(Self { bus, database, targets: None, hosted: Vec::new() })
     }
 
+    /// Makes streams, where the bus has any.
+    pub async fn make_streams(&self, streams: &[(String, Vec<String>)]) -> Result<(), Failed> {
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let failed = |name: &str, error: &dyn std::fmt::Display| {
+            let text = format!("the stream `{name}` could not be made: {error}");
+            Failed::new(Cause::Unreachable, Diagnostic::new(text))
+        };
+        let connection = self.bus.connect("wavetank streams").await;
+        let connection = connection.map_err(|error| failed("", &error))?;
+        for (name, subjects) in streams {
+            let (name, subjects) = (name.clone(), subjects.clone());
+            let spec = bus::StreamSpec { name, subjects, ..bus::StreamSpec::default() };
+            let made = connection.ensure_stream_raw(&spec).await;
+            made.map_err(|failure| failed(&spec.name, &failure))?;
+        }
+        Ok(())
+    }
+
     /// Starts targets and waits until they are ready.
     pub async fn start(
         &mut self,

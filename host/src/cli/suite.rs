@@ -346,6 +346,7 @@ impl Course {
         run: &str,
         directory: &Path,
     ) -> Result<(), Failed> {
+        backends.make_streams(&self.suite.streams).await?;
         let mut targets = self.suite.targets.clone();
         if self.backend != Backend::E {
             for service in &self.services {

@@ -57,6 +57,8 @@ pub struct Plan {
     pub derived: Vec<Derived>,
     /// Subjects that the workload answers while it runs, with the functions that do it.
     pub services: BTreeMap<String, String>,
+    /// By subject of `services`: the stream that its messages are consumed from, where there are streams.
+    pub consumers: BTreeMap<String, Consumer>,
     /// Seed of all randomness.
     pub seed: u64,
     /// 1, or less with `--quick`.
@@ -96,6 +98,15 @@ pub struct MetricDeclaration {
     /// How many of `unit` one of the declared unit is: a workload's values are in the declared one,
     /// the registry multiplies them ([`Registry::scale`]).
     pub scale: u64,
+}
+
+/// Where a service's messages come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// The stream, as its maker called it.
+    pub stream: String,
+    /// The durable consumer.
+    pub consumer: String,
 }
 
 /// Where bus and database are. URLs may hold passwords: never print them as they are.
@@ -150,6 +161,8 @@ impl Plan {
         let ops = section.get("ops").map(|item| declare::ops(&item)).transpose()?;
         let services =
             section.get("services").map(|item| services(&item, &functions)).transpose()?;
+        let (services, consumers) = services.unzip();
+        let consumers = consumers.unwrap_or_default();
         let declared: Vec<_> = declared.into_iter().map(|draft| draft.scenario).collect();
         let mut plan = Self {
             name,
@@ -161,6 +174,7 @@ impl Plan {
             thresholds: Vec::new(),
             derived: Vec::new(),
             services: services.unwrap_or_default(),
+            consumers,
             seed: overrides.seed.or(section.whole_u64("seed")?).unwrap_or(0),
             scale: 1.0,
             segment: Segment::default(),
@@ -424,12 +438,15 @@ fn check_scenarios(
 }
 
 /// The services, whose handlers must be functions of the workload.
-fn services(item: &Item<'_>, functions: &[String]) -> Result<BTreeMap<String, String>, Diagnostic> {
-    let services = declare::services(item)?;
+fn services(
+    item: &Item<'_>,
+    functions: &[String],
+) -> Result<(BTreeMap<String, String>, BTreeMap<String, Consumer>), Diagnostic> {
+    let (services, consumers) = declare::services(item)?;
     for (subject, item) in item.entries()? {
         check_exec(&services[subject], functions).map_err(|error| at(item, error))?;
     }
-    Ok(services)
+    Ok((services, consumers))
 }
 
 fn at(item: Item<'_>, error: Diagnostic) -> Diagnostic {

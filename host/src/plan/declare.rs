@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    MetricDeclaration,
+    Consumer, MetricDeclaration,
     quantity::{byte_unit, shown, time_unit},
     section::Item,
 };
@@ -116,11 +116,25 @@ pub(super) fn ops(item: &Item<'_>) -> Result<Vec<String>, Diagnostic> {
     Ok(ops)
 }
 
-/// Reads `services`: subject → function.
-pub(super) fn services(item: &Item<'_>) -> Result<BTreeMap<String, String>, Diagnostic> {
-    let mut services = BTreeMap::new();
+/// Handlers by subject, and the streams that some of the messages come from.
+type Services = (BTreeMap<String, String>, BTreeMap<String, Consumer>);
+
+/// Reads `services`: subject → function, or `#{ handler, stream, consumer }`.
+pub(super) fn services(item: &Item<'_>) -> Result<Services, Diagnostic> {
+    let (mut services, mut consumers) = (BTreeMap::new(), BTreeMap::new());
     for (subject, item) in item.entries()? {
-        let function = item.string()?;
+        let function = if item.value.is_object() {
+            let section = item.section("a service", &["handler", "stream", "consumer"])?;
+            let name = |key: &str, example: &str| -> Result<String, Diagnostic> {
+                Ok(section.require(key, example)?.string()?.to_owned())
+            };
+            let (stream, consumer) =
+                (name("stream", "\"EVENTS\"")?, name("consumer", "\"worker\"")?);
+            consumers.insert(subject.to_owned(), Consumer { stream, consumer });
+            section.require("handler", "\"a function\"")?.string()?
+        } else {
+            item.string()?
+        };
         let tokens = subject.split('.').all(|token| !token.is_empty());
         if !tokens || subject.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(item
@@ -129,7 +143,7 @@ pub(super) fn services(item: &Item<'_>) -> Result<BTreeMap<String, String>, Diag
         }
         services.insert(subject.to_owned(), function.to_owned());
     }
-    Ok(services)
+    Ok((services, consumers))
 }
 
 /// Checks tags that a user made up. `whose` is what the error calls them.

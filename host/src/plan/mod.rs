@@ -24,7 +24,7 @@ pub mod suite;
 mod target;
 pub mod threshold;
 
-pub use build::{Backends, MetricDeclaration, Plan, PlanInput};
+pub use build::{Backends, Consumer, MetricDeclaration, Plan, PlanInput};
 pub use derived::{Derived, DerivedKind, Formula};
 pub use forecast::{Forecast, MeanAndPeak, Point, ScenarioForecast};
 pub use limits::Limits;

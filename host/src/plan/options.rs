@@ -66,7 +66,7 @@ pub struct Shortcuts {
 /// metrics: #{ NAME: "trend" }                         or #{ type: "trend", unit: "ms", time: true }
 /// ops: ["user_stats"]
 /// derived: #{ NAME: "a.count / b.count" }             or #{ kind: "recovery_time", … }
-/// services: #{ "subject": "function" }
+/// services: #{ "subject": "function" }               or #{ handler: "function", stream: "S", consumer: "c" }
 /// tags: #{ KEY: "value" }
 /// seed: 7, setup_timeout: "60s", teardown_timeout: "60s"
 /// ```

@@ -50,6 +50,11 @@ const KEYS: &[Key] = &[
     ),
     ("limits", "object", "as --limit NAME=VALUE, for every workload"),
     (
+        "streams",
+        "object",
+        "JetStream streams by name, each an array of subjects; made before anything starts",
+    ),
+    (
         "services",
         "object",
         "services by name: inside the runner on the embedded bus, else processes of their own",
@@ -114,6 +119,8 @@ pub struct Suite {
     pub fresh: Fresh,
     /// Limits of every workload.
     pub limits: BTreeMap<String, String>,
+    /// Streams, and their subjects.
+    pub streams: Vec<(String, Vec<String>)>,
     /// Its services.
     pub services: Vec<Service>,
     /// Its processes under test.
@@ -237,6 +244,11 @@ impl Suite {
             database: section.string("database")?.map(str::to_owned),
             plugins: section.string("plugins")?.map(str::to_owned),
             fresh: section.choice("fresh", &fresh)?,
+            streams: named(&section, "streams", |name, item| {
+                let subjects = item.array()?;
+                let subjects = subjects.iter().map(|item| item.string().map(str::to_owned));
+                Ok((name.to_owned(), subjects.collect::<Result<_, _>>()?))
+            })?,
             services: named(&section, "services", service)?,
             targets: named(&section, "targets", TargetPlan::read)?,
             rows: named(&section, "rows", |name, item| Ok((name.to_owned(), row(item)?)))?

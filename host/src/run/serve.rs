@@ -113,6 +113,7 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
     let offer = Offer {
         target: input.name.clone(),
         queue: Some(input.name.clone()),
+        run: input.run.clone(),
         workers: input.concurrency,
         prepared: true,
     };

@@ -33,8 +33,8 @@ use crate::{
     clock::{Instant, Span},
     executor::Ground,
     metric::{Builtin, Name, Outcome, Phase, TagSet},
-    plan::ConnectionSharing,
-    primitive::{LogLevel, Primitives, Random, bus},
+    plan::{ConnectionSharing, Consumer},
+    primitive::{Failure, LogLevel, Primitives, Random, bus},
     verdict::Cause,
     workload::{GuestError, GuestErrorKind, VirtualUser},
 };
@@ -46,6 +46,8 @@ pub(super) struct Offer {
     pub(super) target: String,
     /// Processes with the same queue share the messages.
     pub(super) queue: Option<String>,
+    /// The run whose streams are consumed first.
+    pub(super) run: Option<String>,
     /// Messages that are handled at the same time.
     pub(super) workers: usize,
     /// All workers are made, and their `init` (`start`) has run, before the first message is taken.
@@ -102,7 +104,8 @@ pub(super) async fn start(
     shared: &Arc<Shared>,
 ) -> Result<Services, (Cause, String)> {
     let workers = ground.plan.limits.service_workers as usize;
-    let offer = Offer { target: "service".to_owned(), queue: None, workers, prepared: false };
+    let offer =
+        Offer { target: "service".to_owned(), queue: None, run: None, workers, prepared: false };
     offered(ground, shared, offer).await
 }
 
@@ -132,11 +135,24 @@ pub(super) async fn offered(
     for (subject, handler) in &ground.plan.services {
         let capacity = ground.plan.limits.subscription_queue;
         let queue = pool.offer.queue.as_deref();
-        let subscribed = ground.connection.subscribe_raw(subject, queue, capacity).await;
-        let subscription = subscribed.map_err(|failure| {
+        let unreachable = |failure: Failure| {
             (Cause::Unreachable, format!("service `{subject}` could not subscribe: {failure}"))
-        })?;
+        };
         let handler: Rc<str> = handler.as_str().into();
+        let feed = match ground.plan.consumers.get(subject) {
+            Some(Consumer { stream, consumer }) => {
+                let run = pool.offer.run.as_deref();
+                let what = bus::Consumption { stream, run, consumer, filter: subject };
+                ground.connection.consume_raw(what).await.map_err(unreachable)?
+            }
+            None => None,
+        };
+        if let Some(feed) = feed {
+            tasks.spawn_local(consume(Rc::clone(&pool), feed, handler));
+            continue;
+        }
+        let subscribed = ground.connection.subscribe_raw(subject, queue, capacity).await;
+        let subscription = subscribed.map_err(unreachable)?;
         tasks.spawn_local(serve(Rc::clone(&pool), subscription, handler));
     }
     Ok(Services { pool, tasks })
@@ -223,11 +239,11 @@ async fn serve(pool: Rc<Pool>, subscription: bus::Subscription, handler: Rc<str>
             let tags = TagSet { phase: Phase::Service, ..pool.tags(&handler) };
             ground.recorder.add(metric, tags, ground.clock.now(), dropped as f64);
         }
-        pool.begin(&mut handling, &handler, message).await;
+        pool.begin(&mut handling, &handler, message, None).await;
     }
     // What had come before the stop is still handled.
     while let Some(Some(message)) = subscription.next().now_or_never() {
-        pool.begin(&mut handling, &handler, message).await;
+        pool.begin(&mut handling, &handler, message, None).await;
     }
     drop(subscription);
     while let Some(ended) = handling.join_next().await {
@@ -235,7 +251,30 @@ async fn serve(pool: Rc<Pool>, subscription: bus::Subscription, handler: Rc<str>
     }
 }
 
-async fn handle(pool: &Pool, handler: &str, message: bus::Message) {
+/// The same, of what a stream has: a message is acknowledged when its handler has ended well. One whose handler
+/// failed comes again after the consumer's own patience.
+async fn consume(pool: Rc<Pool>, mut feed: bus::Feed, handler: Rc<str>) {
+    let mut stop = pool.stop.subscribe();
+    let mut handling = JoinSet::new();
+    loop {
+        let next = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(ended) = handling.join_next() => {
+                pool.note_panic(ended.err(), &handler);
+                continue;
+            }
+            next = feed.next() => next,
+        };
+        let Some((message, acknowledge)) = next else { return };
+        pool.begin(&mut handling, &handler, message, Some(acknowledge)).await;
+    }
+    while let Some(ended) = handling.join_next().await {
+        pool.note_panic(ended.err(), &handler);
+    }
+}
+
+async fn handle(pool: &Pool, handler: &str, message: bus::Message, acknowledge: Option<String>) {
     let ground = &pool.ground;
     let recorder = &ground.recorder;
     let reply_to = message.reply_to.clone();
@@ -273,6 +312,11 @@ async fn handle(pool: &Pool, handler: &str, message: bus::Message) {
     recorder.add(Builtin::ServiceHandled.id(), ended, due, 1.0);
     recorder.rate(Builtin::ServiceFailed.id(), tags, due, result.is_err());
     recorder.trend(Builtin::ServiceHandleDuration.id(), ended, due, span.nanos());
+    if let (Ok(_), Some(subject)) = (&result, acknowledge)
+        && let Err(failure) = ground.connection.acknowledge_raw(&subject).await
+    {
+        scope.log(LogLevel::Warn, format!("acknowledgement of {handler}: {failure}"));
+    }
     match (result, reply_to) {
         (Ok(Some(reply)), Some(to)) => {
             if let Err(failure) =
@@ -294,13 +338,14 @@ impl Pool {
         handling: &mut JoinSet<()>,
         handler: &Rc<str>,
         message: bus::Message,
+        acknowledge: Option<String>,
     ) {
         self.busy.set(self.busy.get() + 1);
         let busy = Busy(Rc::clone(&self.busy));
         let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
         let (pool, handler) = (Rc::clone(self), Rc::clone(handler));
         handling.spawn_local(async move {
-            handle(&pool, &handler, message).await;
+            handle(&pool, &handler, message, acknowledge).await;
             drop((permit, busy));
         });
     }

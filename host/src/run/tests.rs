@@ -263,6 +263,7 @@ pub(super) fn plan(scenarios: Vec<Scenario>) -> Plan {
         thresholds: Vec::new(),
         derived: Vec::new(),
         services: BTreeMap::new(),
+        consumers: BTreeMap::new(),
         seed: 7,
         scale: 1.0,
         shards: 2,

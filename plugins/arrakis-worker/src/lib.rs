@@ -87,14 +87,19 @@ struct Event {
     data: Json,
 }
 
+/// A handler, and the stream that its messages are consumed from.
+fn consumed(handler: &str, stream: &str) -> Json {
+    json!({ "handler": handler, "stream": stream, "consumer": format!("arrakis-worker-{handler}") })
+}
+
 impl Service for Worker {
     fn describe() -> Description {
         Description::new("arrakis-worker", env!("CARGO_PKG_VERSION"))
             .options(json!({
                 "services": {
-                    "commands.>": "command",
-                    "events.>": "event",
-                    "eligibility.>": "eligibility",
+                    "commands.>": consumed("command", "COMMANDS"),
+                    "events.>": consumed("event", "EVENTS"),
+                    "eligibility.>": consumed("eligibility", "ELIGIBILITY"),
                     "arrakis.stats": "stats",
                 },
             }))

@@ -8,6 +8,7 @@ mod address;
 mod connection;
 mod delivery;
 mod embedded;
+mod feed;
 mod inbox;
 mod jetstream;
 mod measured;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 pub use address::Files;
 pub use connection::{BusError, Connection, OpenInput, Source, Subscription};
 pub use delivery::{DeliveryReport, Lost};
+pub use feed::{Consumption, Feed};
 pub use measured::Bus;
 pub use nats::ConnectionEvents;
 pub use subject::{

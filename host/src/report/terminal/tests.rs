@@ -59,6 +59,7 @@ fn plan() -> Plan {
         ],
         derived: Vec::new(),
         services: BTreeMap::new(),
+        consumers: BTreeMap::new(),
         seed: 42,
         scale: 1.0,
         shards: 2,

@@ -23,6 +23,7 @@ fn plan() -> Plan {
         thresholds: Vec::new(),
         derived: Vec::new(),
         services: BTreeMap::new(),
+        consumers: BTreeMap::new(),
         seed: u64::MAX,
         scale: f64::NAN,
         shards: 1,

@@ -64,6 +64,7 @@ pub(super) fn plan(thresholds: Vec<Threshold>) -> Plan {
         thresholds,
         derived: Vec::new(),
         services: BTreeMap::new(),
+        consumers: BTreeMap::new(),
         seed: 1,
         scale: 1.0,
         shards: 1,

@@ -166,7 +166,7 @@ impl Pair {
 
 impl Memory {
     /// How often both went the same way, from 0 to 1; less for those that met seldom.
-    fn score(&self) -> f32 {
+    fn score(self) -> f32 {
         self.agreed / (self.met + 1.0)
     }
 }

@@ -10,13 +10,17 @@
 use std::time::Duration;
 
 use super::{
-    Executor, Plan, Scenario, Start, Threshold,
+    DerivedKind, Executor, Plan, Scenario, Start, Threshold,
     threshold::{Aggregate, Operand, Window},
 };
 use crate::metric::Selector;
 
 /// The scale of `--quick`, unless thresholds need more.
 pub const QUICK: f64 = 0.1;
+
+/// Seconds that must follow a stage for its recovery to be found: it takes three whole ones (see
+/// `verdict::derived`), and the first may begin late.
+const RECOVERY: f64 = 5.0;
 
 /// The samples that a percentile needs to be shown at 95 %: ⌈ln 0.05 / ln q⌉. 1 for anything else.
 pub fn samples_needed(aggregate: Aggregate) -> u64 {
@@ -51,7 +55,7 @@ impl Plan {
 
     /// The least scale at which a threshold can still be shown; 0 if nothing can be said.
     fn scale_needed(&self, threshold: &Threshold) -> f64 {
-        let mut needed = 0.0_f64;
+        let mut needed = self.scale_of_recovery(&threshold.metric);
         let mut look = |selector: &Selector, aggregate, window: Option<Window>| {
             let samples = samples_needed(aggregate).max(threshold.min_samples.unwrap_or(0));
             let (expected, length) = self.expected(selector);
@@ -81,6 +85,17 @@ impl Plan {
             }
         }
         needed
+    }
+
+    /// The least scale at which a recovery of that name can be found; 0 for any other metric.
+    fn scale_of_recovery(&self, metric: &str) -> f64 {
+        let Some(derived) = self.derived.iter().find(|derived| derived.name == metric) else {
+            return 0.0;
+        };
+        let DerivedKind::RecoveryTime { stage, .. } = &derived.kind else { return 0.0 };
+        let after = self.scenarios.iter().map(|scenario| scenario.seconds_after(stage));
+        let after = after.fold(0.0, f64::max);
+        if after > 0.0 { RECOVERY / after } else { 0.0 }
     }
 
     /// Iterations that a selector's scenarios and stage have, where all of them are known, and over
@@ -159,6 +174,24 @@ impl Scenario {
                 }
                 (Some(sum), seconds)
             }
+        }
+    }
+
+    /// How long it goes on after a stage; 0 if it has none of that name.
+    fn seconds_after(&self, stage: &str) -> f64 {
+        let names = self.stage_names();
+        let Some(at) = names.iter().position(|name| *name == stage) else { return 0.0 };
+        let seconds = |durations: &mut dyn Iterator<Item = Duration>| {
+            durations.skip(at + 1).sum::<Duration>().as_secs_f64()
+        };
+        match &self.executor {
+            Executor::RampingVus { stages, .. } => {
+                seconds(&mut stages.iter().map(|stage| stage.duration))
+            }
+            Executor::RampingArrivalRate { stages, .. } => {
+                seconds(&mut stages.iter().map(|stage| stage.duration))
+            }
+            _ => 0.0,
         }
     }
 

@@ -501,6 +501,32 @@ fn windows_and_recoveries_ask_for_seconds() {
 }
 
 #[test]
+fn quick_leaves_the_time_that_a_recovery_takes_to_be_found() {
+    let options = |threshold: &str| {
+        json!({
+            "scenarios": { "spike": {
+                "executor": "ramping-arrival-rate", "start_rate": 100,
+                "stages": [
+                    { "duration": "10s", "target": 100, "name": "normal" },
+                    { "duration": "10s", "target": 1000, "name": "up" },
+                    { "duration": "12s", "target": 100, "name": "down" },
+                    { "duration": "8s", "target": 100, "name": "after" },
+                ],
+            } },
+            "derived": { "recovery": {
+                "kind": "recovery_time", "metric": "iteration_response_time", "aggregate": "mean",
+                "stage": "up", "reference": "normal",
+            } },
+            "thresholds": { "recovery": threshold },
+        })
+    };
+    let quick = |threshold: &str| overridden(options(threshold), |it| it.quick = true).unwrap();
+    assert_eq!(quick("value < 2s").scale, 0.25);
+    let without = overridden(json!({ "duration": "10s", "vus": 1 }), |it| it.quick = true).unwrap();
+    assert_eq!(without.scale, 0.1);
+}
+
+#[test]
 fn quick_is_a_tenth_but_never_less_than_thresholds_need() {
     let options = |threshold: &str| {
         json!({

@@ -3,6 +3,8 @@
 //!
 //! What they keep is read from the database by the test itself, not by asking them.
 
+mod rows;
+
 use std::{future::Future, time::Duration};
 
 use async_nats::Client;

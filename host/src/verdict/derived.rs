@@ -12,7 +12,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use rustc_hash::FxHashMap;
 
-use super::{evaluate::Scene, samples::Samples, window::whole_seconds};
+use super::{
+    evaluate::{Scene, is_of_target},
+    samples::Samples,
+    window::whole_seconds,
+};
 use crate::{
     clock::Instant,
     metric::{MetricId, Names, Registry, Selector, SeriesKey, Snapshot},
@@ -203,7 +207,9 @@ fn figure(
     selector: &Selector,
     aggregate: Aggregate,
 ) -> Option<f64> {
-    if scene.is_folded(metric, selector) {
+    // Of a target that nobody looked at nothing is known, not even that it used nothing.
+    let unseen = is_of_target(metric) && !scene.has_target_samples(metric, selector);
+    if unseen || scene.is_folded(metric, selector) {
         return None;
     }
     let figure = scene.views(metric, selector, aggregate, None).0.first()?.figure?;

@@ -11,6 +11,7 @@ use super::{
     derived::{self, Recoveries},
     interval::minimum_samples,
     samples::{Figure, Samples},
+    slopes::Slopes,
     validity,
     window::{Need, View, Windows, whole_seconds},
 };
@@ -36,6 +37,7 @@ pub(super) struct Scene<'a> {
     pub(super) facts: Option<&'a Facts>,
     pub(super) derived: &'a [(String, Option<f64>)],
     pub(super) recoveries: &'a Recoveries,
+    pub(super) slopes: &'a Slopes,
     /// How much of the run is told, while it goes on.
     pub(super) told: Option<Told>,
 }
@@ -53,7 +55,8 @@ pub(super) struct Told {
 /// window that is judged in mid-run is still waited for. What comes later is missing there, and is not in
 /// the verdict.
 const LATE: Duration = Duration::from_secs(1);
-/// The same for figures of services in other processes, which are asked once a second and answer later.
+/// The same for figures of services in other processes, which are asked once a second and answer later,
+/// and for those of targets, which the run takes once a second.
 const LATE_SERVICE: Duration = Duration::from_secs(3);
 
 /// What an assertion or an expression came to.
@@ -440,7 +443,14 @@ impl Scene<'_> {
                 let step = metric.unit.step();
                 let figure =
                     |elapsed: Duration| samples.figure(aggregate, step, elapsed.as_secs_f64());
-                one(self.in_mid_run(metric, aggregate, figure))
+                let figure = self.in_mid_run(metric, aggregate, figure);
+                one(figure.map(|figure| match aggregate {
+                    Aggregate::Slope => {
+                        let interval = self.slopes.interval(id, selector, figure.low);
+                        Figure { interval, ..figure }
+                    }
+                    _ => figure,
+                }))
             }
             Some(window) => {
                 let need = Need { metric: id, selector: selector.clone(), window, aggregate };
@@ -488,7 +498,8 @@ impl Scene<'_> {
     /// that is defined by the end.
     fn judged_until(&self, id: MetricId, window: Window) -> Option<Duration> {
         let Some(told) = self.told else { return Some(self.end) };
-        let late = if is_of_service(id) { LATE_SERVICE } else { LATE };
+        let elsewhere = is_of_service(id) || is_of_target(id);
+        let late = if elsewhere { LATE_SERVICE } else { LATE };
         let until = told.by_all.saturating_sub(late).min(self.end);
         match window {
             Window::First(length) | Window::Each(length) => {
@@ -567,6 +578,17 @@ impl Scene<'_> {
                 format!("no service{of} told of a message, so `{}` says nothing", metric.name)
             });
         }
+        if is_of_target(id) {
+            let seen = self.has_target_samples(id, selector);
+            let of = selector.text();
+            return (!seen).then(|| {
+                format!(
+                    "no target{of} was looked at in that part of the run (figures bear a scenario and a \
+                     stage only while one scenario alone runs), so `{}` says nothing",
+                    metric.name
+                )
+            });
+        }
         let scenario = selector.0.get("scenario");
         let facts = self.facts?;
         let started = facts
@@ -587,11 +609,30 @@ impl Scene<'_> {
         })
     }
 
+    /// Whether a target that a selector means was looked at: a counter of its without samples is then
+    /// zero. Network bytes are not known of every target, so only their own samples show them.
+    pub(super) fn has_target_samples(&self, id: MetricId, selector: &Selector) -> bool {
+        let witness =
+            if id == Builtin::TargetNetworkBytes.id() { id } else { Builtin::TargetRssBytes.id() };
+        let mut selector = selector.clone();
+        selector.0.remove("mode");
+        self.totals.series().iter().any(|(key, _)| {
+            key.metric == witness && selector.matches(Kind::Gauge, &key.tags, self.names)
+        })
+    }
+
     /// Whether a metric is a time.
     pub(super) fn is_time(&self, id: MetricId) -> bool {
         let metric = self.plan.registry.get(id);
         metric.kind == Kind::Trend && metric.unit == Unit::Nanoseconds
     }
+}
+
+/// Whether a metric is what a target used, by counting.
+pub(super) fn is_of_target(id: MetricId) -> bool {
+    use Builtin::{TargetCpuSeconds, TargetNetworkBytes, TargetReadBytes, TargetWrittenBytes};
+    let all = [TargetCpuSeconds, TargetReadBytes, TargetWrittenBytes, TargetNetworkBytes];
+    all.iter().any(|metric| metric.id() == id)
 }
 
 /// Whether a metric is taken by the host of a service.

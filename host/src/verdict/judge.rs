@@ -9,6 +9,7 @@ use super::{
     Cause, Facts, Judgement, Status, ThresholdResult, derived,
     derived::Recoveries,
     evaluate::{self, Evaluated, Outcome, Scene, Told},
+    slopes::Slopes,
     validity,
     window::{Need, Windows},
 };
@@ -29,6 +30,7 @@ pub struct Judge {
     totals: Totals,
     windows: Windows,
     recoveries: Recoveries,
+    slopes: Slopes,
     start: Option<Instant>,
     /// By shard: until when its snapshots tell.
     told: Vec<Instant>,
@@ -50,6 +52,7 @@ impl Judge {
         Self {
             windows: Windows::new(needs(&plan), &plan.registry),
             recoveries: Recoveries::new(&plan),
+            slopes: Slopes::new(&plan),
             plan,
             names,
             totals: Totals::default(),
@@ -75,6 +78,7 @@ impl Judge {
         self.windows.observe(snapshot, &self.plan.registry, &self.names);
         let start = self.start.unwrap_or(snapshot.origin);
         self.recoveries.observe(start, snapshot, &self.plan.registry, &self.names);
+        self.slopes.observe(snapshot, &self.names);
     }
 
     /// Everything measured so far.
@@ -155,6 +159,7 @@ impl Judge {
         Scene {
             plan: &self.plan,
             recoveries: &self.recoveries,
+            slopes: &self.slopes,
             told,
             names: &self.names,
             totals: &self.totals,
@@ -167,14 +172,16 @@ impl Judge {
     }
 }
 
-/// What recorders must keep per second for the judge of a plan: what windows of thresholds and
-/// recovery times are about, and the runner's own lateness beside it.
+/// What recorders must keep per second for the judge of a plan: what windows of thresholds, recovery
+/// times and slopes are about, and the runner's own lateness beside it.
 pub fn windowed(plan: &Plan) -> Vec<Windowed> {
     let recoveries = Recoveries::new(plan);
     let needs = needs(plan).into_iter().map(|need| (need.metric, need.selector));
     let watched = recoveries.needs().map(|(metric, selector)| (metric, selector.clone()));
     let mut windowed: Vec<Windowed> = Vec::new();
-    for (metric, selector) in needs.chain(watched) {
+    let slopes = Slopes::new(plan);
+    let slopes = slopes.needs().map(|(metric, selector)| (metric, selector.clone()));
+    for (metric, selector) in needs.chain(watched).chain(slopes) {
         let family = Windowed { metric, selector };
         if !windowed.contains(&family) {
             windowed.push(family);

@@ -12,6 +12,7 @@ mod interval;
 mod judge;
 mod samples;
 mod slope;
+mod slopes;
 mod status;
 mod target;
 mod validity;

@@ -250,3 +250,51 @@ fn a_recovery_that_the_runner_s_lag_may_have_delayed_is_invalid_when_missed() {
     short.facts.scenarios[0].runner_short = 11;
     assert_eq!(short.only().status, Status::Invalid, "the load was not applied");
 }
+
+#[test]
+fn the_slope_of_a_gauge_has_an_interval_over_its_seconds() {
+    let threshold = limit("target_rss_bytes{target:db}", Aggregate::Slope, Comparison::Less, 1e6);
+    let mut run = Run::of(plan(vec![threshold]));
+    run.facts.duration = at(60);
+    let metric = Builtin::TargetRssBytes.id();
+    for second in 0..60_u64 {
+        for tenth in 0..10 {
+            let when = START + at(second) + Duration::from_millis(100 * tenth);
+            let tags = |name: &str| TagSet {
+                target: run.recorder.names().intern(name),
+                ..TagSet::default()
+            };
+            let wobble = if second % 4 < 2 { 700.0 } else { -700.0 };
+            let value = 50.0 * (second * 10 + tenth) as f64 + wobble;
+            run.recorder.gauge(metric, tags("db"), when, value);
+            run.recorder.gauge(metric, tags("other"), when, -value);
+        }
+        run.observe();
+    }
+    let result = run.only();
+    let [low, high] = result.interval.unwrap();
+    // 50 bytes in a tenth of a second, and what wobbles around it.
+    assert!(low < 500.0 && 500.0 < high && high - low < 100.0, "{result:?}");
+    let observed = result.observed.unwrap();
+    assert!(low < observed && observed < high, "{result:?}");
+}
+
+#[test]
+fn a_target_that_nobody_looked_at_is_no_zero() {
+    let few = |metric: &str| limit(metric, Aggregate::Count, Comparison::Less, 5.0);
+    let judged = |metric: &str| {
+        let mut run = Run::of(plan(vec![few(metric)]));
+        let target = run.recorder.names().intern("db");
+        let tags = TagSet { target, ..TagSet::default() };
+        run.recorder.gauge(Builtin::TargetRssBytes.id(), tags, START + at(1), 1e6);
+        run.observe();
+        run.only().status
+    };
+    assert_eq!(judged("target_cpu_seconds{target:db}"), Status::Pass);
+    assert_eq!(judged("target_cpu_seconds{target:db,mode:user}"), Status::Pass);
+    for unseen in ["target_cpu_seconds{target:bd}", "target_written_bytes{target:db,scenario:x}"] {
+        assert_eq!(judged(unseen), Status::NoData, "{unseen}");
+    }
+    // Of what shares the runner's network nothing is known.
+    assert_eq!(judged("target_network_bytes{target:db}"), Status::NoData);
+}

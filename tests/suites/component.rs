@@ -95,7 +95,7 @@ impl Shard {
             bus: Bus::new(Rc::clone(&scope), self.bus.clone()),
             database: Database::new(Rc::clone(&scope), self.pool.clone()),
         };
-        let input = VirtualUserInput { primitives, vu, data, seed: SEED };
+        let input = VirtualUserInput { primitives, vu, data, seed: SEED, targets: None };
         Ok(User { guest: self.prepared.virtual_user(input)?, scope, number: 0 })
     }
 

@@ -449,6 +449,16 @@ fn wait(ctx) { sleep(0.02); }
     assert_says(&ran, 0, &["target_cpu_seconds{mode:user}"]);
     let all = ran.metric("target_cpu_seconds", &[])["count"].as_f64().unwrap();
     assert!(all > 0.03, "{ran:#?}");
+    // What was not looked at is not zero.
+    for unseen in ["target_cpu_seconds{target:burnr}", "target_written_bytes{target:burnr}"] {
+        let script = script.replace(
+            "target_cpu_seconds{mode:user}\": \"count >",
+            &format!("{unseen}\": \"count <"),
+        );
+        assert_says(&run(&workplace, &script, &[&flag]), 117, &["no target{target:burnr}"]);
+    }
+    let ratio = script.replace("count{target:burner}", "count{target:burnr}");
+    assert_says(&run(&workplace, &ratio, &[&flag]), 117, &["cpu_each"]);
     let wrong = script.replace("mode:user", "mode:usr");
     assert_says(&run(&workplace, &wrong, &[&flag]), 104, &["there is no mode `usr`"]);
 }
@@ -485,4 +495,160 @@ fn what_is_declared_wrongly_is_said_before_anything_runs() {
     }
     let ran = run(&workplace, &idle(0.1), &["--target", "x=true", "--target", "x=true"]);
     assert_says(&ran, 104, &["two targets `x`"]);
+}
+
+/// A service behind a shell that stamps when it was told to go and when it was back, and is away for a
+/// second and a half at least.
+const STAMPED: &str = r#"
+stamp() { date +%s%N >> "$1"; }
+if [ -e up ]; then sleep 1.5; fi
+"$0" serve service.rhai 2> log & child=$!
+trap 'stamp down; kill $child; wait $child; exit 0' TERM
+until grep -q ready: log; do sleep 0.01; done
+stamp up
+wait $child
+"#;
+
+const BREAKING: &str = r#"
+export const options = #{
+    scenarios: #{
+        load: #{ executor: "constant-arrival-rate", rate: 25, duration: "14s", exec: "ask", pre_allocated_vus: 50 },
+        breaker: #{ executor: "shared-iterations", iterations: 1, start_time: "2s", exec: "break_it" },
+    },
+    ops: ["ask"],
+    thresholds: #{
+        "bus_request_failed": "rate < 0.9",
+        "checks": "rate == 1",
+        "target_restart_duration{target:service}": "max < 100s",
+        "target_outage_duration{target:service,op:ask}": "max < 100s",
+    },
+};
+fn ask(ctx) { bus::request("health", "", #{ timeout: "400ms", op: "ask" }); }
+fn break_it(ctx) {
+    let restarted = target::restart("service");
+    if !restarted.ok { throw restarted.message; }
+    check("it takes its time", restarted.took > 1.s);
+}
+"#;
+
+fn stamps(workplace: &Workplace, file: &str) -> Vec<f64> {
+    let text = std::fs::read_to_string(workplace.path().join(file)).unwrap();
+    text.lines().map(|line| line.parse::<f64>().unwrap() / 1e9).collect()
+}
+
+#[test]
+fn a_restart_under_load_is_seen_as_the_process_itself_stamped_it() {
+    let server = wait(NatsServer::start());
+    let url = server.url();
+    let workplace = Workplace::new(WAVETANK);
+    let service = "export const options = #{ services: #{ \"health\": \"health\" } };\n\
+                   fn health(message) { \"well\" }\nfn iteration(ctx) {}";
+    workplace.file("service.rhai", service);
+    let flag = declared(
+        "service",
+        &json!({ "command": ["sh", "-c", STAMPED, WAVETANK], "ready": { "request": "health" } }),
+    );
+    let flags = ["--bus", &url, &flag, "--allow", "target=service"];
+    let ran = run(&workplace, BREAKING, &flags);
+    assert_says(&ran, 0, &["stopped 1", "an outage, as users saw it: 1 times"]);
+    let (down, up) = (stamps(&workplace, "down")[0], stamps(&workplace, "up")[1]);
+    let truth = up - down;
+    assert!(truth > 1.4, "{truth}");
+    let near = |told: f64| (told / 1e9 - truth).abs() < 0.4 + 0.3 * truth;
+    let outage = ran.metric("target_outage_duration", &[])["max"].as_f64().unwrap();
+    assert!(near(outage), "{outage} ns told, {truth} s stamped");
+    let restart = ran.metric("target_restart_duration", &[])["max"].as_f64().unwrap();
+    assert!(near(restart), "{restart} ns told, {truth} s stamped");
+    let facts = target(&ran);
+    assert_eq!((&facts["starts"], &facts["planned_stops"]), (&json!(2), &json!(1)), "{facts:#}");
+    assert_eq!(facts["unplanned_deaths"], 0, "{facts:#}");
+}
+
+/// A script that does this once and is an error if it throws.
+fn once(body: &str) -> String {
+    format!("export const options = #{{ iterations: 1 }};\nfn iteration(ctx) {{ {body} }}")
+}
+
+#[test]
+fn a_workload_starts_stops_and_pauses_what_it_was_granted() {
+    let workplace = Workplace::new(WAVETANK);
+    let body = r#"
+        for order in ["pause", "resume", "kill"] {
+            let given = switch order {
+                "pause" => target::pause("py"),
+                "resume" => target::resume("py"),
+                _ => target::kill("py"),
+            };
+            if !given.ok { throw `${order}: ${given.message}`; }
+        }
+        let stopped = target::stop("py");
+        if stopped.ok || stopped.error != "not_running" { throw `stop: ${stopped}`; }
+        if stopped.took != () { throw "it took no time"; }
+        let started = target::start("py");
+        if !started.ok || started.took <= 0.ms { throw `start: ${started}`; }
+        if target::start("py").error != "running" { throw "it runs"; }
+        if !target::stop("py").ok { throw "it was stopped"; }
+        print("all of it");
+    "#;
+    let flag = declared(
+        "py",
+        &json!({ "command": python("print('up')\nimport time\ntime.sleep(300)"), "ready": { "line": "up" } }),
+    );
+    for grant in ["target=py", "target=*"] {
+        let ran = run(&workplace, &once(body), &[&flag, "--allow", grant]);
+        assert_says(&ran, 0, &["all of it"]);
+        let facts = target(&ran);
+        assert_eq!(
+            (&facts["starts"], &facts["planned_stops"]),
+            (&json!(2), &json!(2)),
+            "{facts:#}"
+        );
+        assert_eq!(facts["running"], false, "{facts:#}");
+    }
+    // What it starts again and does not come back has died.
+    let breaks = declared(
+        "py",
+        &json!({ "command": ["sh", "-c", "test -e one || { touch one; sleep 300; }"] }),
+    );
+    let ran = run(
+        &workplace,
+        &once("target::restart(\"py\"); sleep(2);"),
+        &[&breaks, "--allow", "target=py"],
+    );
+    assert_says(&ran, 113, &["target `py` died: exit status 0"]);
+}
+
+#[test]
+fn what_was_not_granted_or_declared_is_misuse() {
+    let workplace = Workplace::new(WAVETANK);
+    let flag = "--target=one=sleep 300";
+    for (body, flags, words) in [
+        ("target::stop(\"one\");", vec![], "this run has no targets"),
+        ("target::stop(\"one\");", vec![flag], "add --allow target=one"),
+        ("target::stop(\"one\");", vec![flag, "--allow", "target=two"], "add --allow target=one"),
+        ("target::kill(\"a\\nb\");", vec![flag, "--allow", "target=*"], "declared are one"),
+    ] {
+        let ran = run(&workplace, &once(body), &flags);
+        assert_says(&ran, 99, &[words]);
+    }
+    let own = Own::start(&["sleep", "300"]);
+    let pid: u64 = own.pid().parse().unwrap();
+    let attached = declared("own", &json!({ "pid": pid }));
+    let allow = ["--allow", "target=own"];
+    for (body, words) in [
+        ("target::kill(\"own\");", "allow_stop = true"),
+        ("target::restart(\"own\");", "does not know how"),
+    ] {
+        let ran = run(&workplace, &once(body), &[&[attached.as_str()], &allow[..]].concat());
+        assert_says(&ran, 99, &[words]);
+        assert!(runs(&own.pid()));
+    }
+    let attached = declared("own", &json!({ "pid": pid, "allow_stop": true }));
+    let stop = once("if !target::stop(\"own\").ok { throw \"it lives\"; }");
+    let ran = run(&workplace, &stop, &[&[attached.as_str()], &allow[..]].concat());
+    assert_says(&ran, 0, &[]);
+    assert!(!runs(&own.pid()));
+    let check = workplace.file("check.rhai", once("target::restrt(\"x\");"));
+    let ran = workplace.run(&["check", &check]);
+    assert_says(&ran, 104, &["restrt", "restart"]);
 }

@@ -18,7 +18,9 @@ use crate::{
         LogLevel, LogLine, Primitives, Scope, ScopeConfig,
         bus::{self, Bus, BusError},
         database::{self, Database},
+        outage::Outages,
     },
+    target,
     verdict::Cause,
     workload::{GuestError, LoadError, Program, ShardProgram, VirtualUser, VirtualUserInput},
 };
@@ -94,6 +96,10 @@ pub struct Ground {
     pub connection: bus::Connection,
     /// The shard's database pool.
     pub pool: database::Pool,
+    /// The run's targets.
+    pub targets: Option<target::Source>,
+    /// What watches the operations while a target is away.
+    pub outages: Option<Arc<Outages>>,
     /// What `setup` returned.
     pub data: RefCell<Arc<Json>>,
     /// Errors of iterations and of `init`.
@@ -124,6 +130,9 @@ impl Ground {
             }
         };
         let scope = Rc::new(Scope::new(Rc::clone(&self.scope), vu));
+        if let Some(outages) = &self.outages {
+            scope.set_outages(Arc::clone(outages));
+        }
         Ok(Primitives {
             bus: Bus::new(Rc::clone(&scope), connection),
             database: Database::new(Rc::clone(&scope), self.pool.clone()),
@@ -141,6 +150,7 @@ impl Ground {
             vu: primitives.scope.vu(),
             data: Arc::clone(&self.data.borrow()),
             seed: self.plan.seed,
+            targets: self.targets.clone(),
         })
     }
 

@@ -7,6 +7,7 @@
 pub mod bus;
 pub mod database;
 mod effect;
+pub mod outage;
 mod percent;
 mod random;
 mod scope;

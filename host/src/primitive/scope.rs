@@ -2,17 +2,20 @@
 //! function in which an operation's duration is taken.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::Future,
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
 
-use super::{Random, timing::Deadlines};
+use super::{
+    Random,
+    outage::{OperationKind, Outages},
+    timing::Deadlines,
+};
 use crate::{
     clock::{Clock, Instant, Span},
     metric::{Builtin, Kind, MetricId, Name, Names, Outcome, Phase, Recorder, TagSet},
@@ -156,6 +159,7 @@ pub struct Scope {
     marked_failed: RefCell<Option<Box<str>>>,
     lease: RefCell<Option<Rc<dyn Lease>>>,
     deadlines: Deadlines,
+    outages: OnceCell<Arc<Outages>>,
     rested: Cell<bool>,
 }
 
@@ -183,8 +187,15 @@ impl Scope {
             marked_failed: RefCell::default(),
             lease: RefCell::default(),
             deadlines: Deadlines::default(),
+            outages: OnceCell::new(),
             rested: Cell::new(false),
         }
+    }
+
+    /// Lets someone watch which operations fail while a target is away.
+    pub fn set_outages(&self, outages: Arc<Outages>) {
+        // Set once, when the scope is made.
+        let _ = self.outages.set(outages);
     }
 
     /// Registers what [`Scope::about_to_wait`] gives back.
@@ -434,7 +445,7 @@ impl Scope {
     /// Records an operation whose span is already known (one of a batch).
     pub fn record(&self, operation: Operation, op: Name, span: Span, failure: Option<&Failure>) {
         let tags = TagSet { op, ..self.tags() };
-        self.record_at(operation, tags, self.origin(), span.duration(), failure);
+        self.record_at(operation, tags, self.origin(), span, failure);
     }
 
     fn record_at(
@@ -442,7 +453,7 @@ impl Scope {
         operation: Operation,
         tags: TagSet,
         at: Instant,
-        duration: Duration,
+        span: Span,
         failure: Option<&Failure>,
     ) {
         let recorder = self.recorder();
@@ -450,8 +461,13 @@ impl Scope {
         let error = failure.map_or(Name::NONE, |failure| recorder.names().intern(failure.kind));
         let tagged = TagSet { outcome, error, ..tags };
         recorder.add(operation.count.id(), tagged, at, 1.0);
-        recorder.trend(operation.duration.id(), tagged, at, duration.as_nanos() as u64);
+        recorder.trend(operation.duration.id(), tagged, at, span.nanos());
         recorder.rate(operation.failed.id(), tags, at, failure.is_some());
+        if let Some(outages) = self.outages.get().filter(|_| tags.phase != Phase::Probe) {
+            let TagSet { op, scenario, .. } = tags;
+            let kind = OperationKind { count: operation.count, op, scenario };
+            outages.note(kind, span, failure.is_some());
+        }
     }
 
     /// A bounded string as a name.
@@ -505,7 +521,7 @@ struct Pending<'a> {
 impl Pending<'_> {
     fn finish(mut self, span: Span, failure: Option<&Failure>) {
         self.done = true;
-        self.scope.record_at(self.operation, self.tags, self.at, span.duration(), failure);
+        self.scope.record_at(self.operation, self.tags, self.at, span, failure);
     }
 }
 

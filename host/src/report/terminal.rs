@@ -1,9 +1,11 @@
 //! The page that a run ends with. SEMANTICS §7: thresholds first, then checks, latency, load, errors,
-//! the runner's health, remarks and the verdict.
+//! the targets, the runner's health, remarks and the verdict.
 //!
 //! Fitted to 80 columns: the eleven figures of a latency stand on two lines under the metric's name
 //! rather than on one that wraps. A figure that censored samples leave open is shown as `≥`. The page
 //! is made of a [`Summary`] alone; what comes from workloads passes [`printable`].
+
+mod targets;
 
 use anstyle::{AnsiColor, Style};
 
@@ -42,6 +44,7 @@ pub fn render(summary: &Summary, options: Options) -> String {
     page.latency(summary);
     page.load(summary);
     page.errors(summary);
+    page.targets(summary);
     page.runner(summary);
     page.remarks(summary);
     page.verdict(summary);

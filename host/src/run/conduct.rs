@@ -332,6 +332,9 @@ impl Conductor {
         }
         self.look_at_targets().await;
         self.ledger.never_began(&self.recorder, self.shared.clock.now(), &self.shared);
+        if let Some(targets) = &self.targets {
+            targets.outages(&self.shared, &self.recorder, &self.ledger, true);
+        }
         self.tick();
         let start = self.begun.unwrap_or_else(|| self.shared.clock.now());
         self.remarks.extend(self.folded());

@@ -46,7 +46,7 @@ use crate::{
     executor::{ScenarioShared, Workload},
     metric::Names,
     plan::Plan,
-    primitive::{bus, database},
+    primitive::{bus, database, outage::Outages},
     target,
     verdict::{Facts, Judge},
 };
@@ -97,6 +97,8 @@ struct Shared {
     bus: bus::Source,
     database: database::Source,
     targets: Option<target::Source>,
+    /// What operations met while a target was away.
+    outages: Arc<Outages>,
     clock: Clock,
     names: Names,
     scenarios: Vec<Arc<ScenarioShared>>,
@@ -126,6 +128,7 @@ pub async fn run(input: RunInput) -> RunOutcome {
         bus: input.bus,
         database: input.database,
         targets: input.targets,
+        outages: Arc::default(),
         clock: input.clock,
         names: Names::default(),
         trace: input.trace,

@@ -98,6 +98,7 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
         bus: input.bus,
         database: input.database,
         targets: None,
+        outages: Arc::default(),
         clock: Clock::real(),
         names: Names::default(),
         trace: false,

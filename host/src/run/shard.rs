@@ -359,6 +359,8 @@ pub(super) async fn ground(
         bus: shared.bus.clone(),
         connection,
         pool,
+        targets: shared.targets.clone(),
+        outages: shared.targets.is_some().then(|| Arc::clone(&shared.outages)),
         data: std::cell::RefCell::default(),
         errors: std::cell::RefCell::default(),
         notify: Box::new(move |notice| {

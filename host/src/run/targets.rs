@@ -5,7 +5,7 @@
 //! edge of a scenario or a stage may be counted on its other side; at the load's beginning and end the
 //! targets are looked at once more, and nothing is.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 
@@ -13,8 +13,8 @@ use super::{Shared, facts::Ledger};
 use crate::{
     clock::{Instant, Span},
     metric::{Builtin, Name, Phase, Recorder, TagSet},
-    primitive::bus,
-    target::{self, Event, Sample, Standing, Subscription},
+    primitive::{bus, outage::OperationKind},
+    target::{self, Event, Listener, Sample, Standing, Subscription},
     verdict::{SlopeSeries, TargetFacts, TargetSlope},
 };
 
@@ -113,7 +113,13 @@ impl Targets {
     /// Begins to listen; `None` without targets.
     pub(super) fn of(shared: &Shared) -> Option<Self> {
         let source = shared.targets.clone()?;
-        let subscription = source.subscribe(shared.clock);
+        let outages = Arc::clone(&shared.outages);
+        let listener = Listener::new(move |at, event| match event {
+            Event::Down { target } => outages.down(*target, at),
+            Event::Up { target, .. } => outages.up(*target, at),
+            Event::Sample(_) | Event::Died { .. } => {}
+        });
+        let subscription = source.subscribe(shared.clock, listener);
         let books = source.plans().iter().map(|plan| Book {
             name: shared.names.intern(&plan.name),
             facts: TargetFacts {
@@ -165,7 +171,30 @@ impl Targets {
                 Event::Up { .. } | Event::Down { .. } => {}
             }
         }
+        self.outages(shared, recorder, ledger, false);
         deaths
+    }
+
+    /// What operations met while a target was away; at the end also what has not ended, which is a
+    /// lower bound.
+    pub(super) fn outages(&self, shared: &Shared, recorder: &Recorder, ledger: &Ledger, all: bool) {
+        let now = shared.clock.now();
+        for outage in shared.outages.take(now, all) {
+            let Some(book) = self.books.get(outage.what) else { continue };
+            let OperationKind { op, scenario, .. } = outage.kind;
+            let tags = TagSet { scenario, op, ..book.tags(shared, ledger, outage.from) };
+            let metric = Builtin::TargetOutageDuration.id();
+            match outage.to {
+                Some(to) => {
+                    let span = Span::between(outage.from, to);
+                    recorder.trend(metric, tags, outage.from, span.nanos());
+                }
+                None => {
+                    let span = Span::between(outage.from, now);
+                    recorder.censored(metric, tags, outage.from, span.nanos());
+                }
+            }
+        }
     }
 
     fn sample(

@@ -34,6 +34,11 @@ const GONE: Duration = Duration::from_secs(10);
 /// How long its last words may take to be read: a child of its own may hold the pipe.
 const WORDS: Duration = Duration::from_millis(100);
 
+/// Last lines that a death is told with; the summary has more.
+const SAID: usize = 4;
+/// Characters of each.
+const LETTERS: usize = 120;
+
 /// What an actor is asked.
 #[derive(Debug)]
 pub(super) enum Ask {
@@ -229,9 +234,8 @@ impl Actor {
             }
         }
         let (kind, state) = match (order, self.process.is_some()) {
-            (Order::Restart, _) | (Order::Start, false) => return Ok(()),
             (Order::Start, true) => ("running", "runs already"),
-            (_, true) => return Ok(()),
+            (Order::Restart | Order::Start, _) | (_, true) => return Ok(()),
             (_, false) => ("not_running", "does not run"),
         };
         Err(Refused::Failed { kind, message: format!("target `{name}` {state}") })
@@ -431,6 +435,8 @@ fn sentence(plan: &TargetPlan, why: &str, lines: &[String]) -> String {
     if lines.is_empty() {
         return format!("target `{name}` {why}");
     }
-    // On one line: who prints it escapes what breaks lines.
-    format!("target `{name}` {why}; it wrote last: {}", lines.join(" | "))
+    // On one line, and short: who prints it escapes what breaks lines, and cuts what is long.
+    let newest = lines.iter().skip(lines.len().saturating_sub(SAID));
+    let newest: Vec<String> = newest.map(|line| line.chars().take(LETTERS).collect()).collect();
+    format!("target `{name}` {why}; it wrote last: {}", newest.join(" | "))
 }

@@ -208,6 +208,26 @@ struct Queue {
     /// What the run's clock shows when that of the targets shows nothing.
     ahead_ns: i128,
     events: Mutex<VecDeque<(Instant, Event)>>,
+    listener: Listener,
+}
+
+/// Hears of an event when it happens, on the thread where it does.
+#[derive(Clone)]
+pub struct Listener(Arc<Hears>);
+
+type Hears = dyn Fn(Instant, &Event) + Send + Sync;
+
+impl Listener {
+    /// Calls this.
+    pub fn new(listener: impl Fn(Instant, &Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(listener))
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Listener")
+    }
 }
 
 /// A run's way to hear of its targets.
@@ -230,7 +250,10 @@ impl Inner {
                 let oldest = events.iter().position(|(_, event)| matches!(event, Event::Sample(_)));
                 events.remove(oldest.unwrap_or(0));
             }
-            events.push_back((queue.shifted(at), event.clone()));
+            let at = queue.shifted(at);
+            (queue.listener.0)(at, &event);
+            let event = queue.shift_within(event.clone());
+            events.push_back((at, event));
             true
         });
     }
@@ -240,6 +263,16 @@ impl Queue {
     fn shifted(&self, at: Instant) -> Instant {
         let nanos = i128::from(at.as_nanos()) + self.ahead_ns;
         Instant::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+    }
+
+    /// The same for an instant that an event holds.
+    fn shift_within(&self, event: Event) -> Event {
+        match event {
+            Event::Up { target, asked, started } => {
+                Event::Up { target, asked: self.shifted(asked), started }
+            }
+            event => event,
+        }
     }
 }
 
@@ -325,12 +358,12 @@ impl Source {
     }
 
     /// Tells from now on what happens to the targets, on the timeline of this clock, and first how they
-    /// are now.
-    pub fn subscribe(&self, clock: Clock) -> Subscription {
+    /// are now. `listener` hears of each event when it happens, and must not wait.
+    pub fn subscribe(&self, clock: Clock, listener: Listener) -> Subscription {
         let inner = &self.0.inner;
         let ahead_ns =
             i128::from(clock.now().as_nanos()) - i128::from(inner.clock.now().as_nanos());
-        let queue = Arc::new(Queue { ahead_ns, events: Mutex::default() });
+        let queue = Arc::new(Queue { ahead_ns, events: Mutex::default(), listener });
         lock(&inner.queues).push(Arc::downgrade(&queue));
         let _ = self.0.sampler.send(sampler::Ask::Now(None));
         Subscription(queue)

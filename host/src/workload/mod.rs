@@ -7,6 +7,7 @@
 pub mod component;
 pub mod script;
 mod slice;
+mod target;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,8 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value as Json;
+
+pub use target::Targets;
 
 use crate::{
     clock::Instant,
@@ -74,7 +77,8 @@ pub struct LoadInput {
     /// Folder in which compiled components are kept; made, private, by whoever uses it first. None:
     /// compile each time.
     pub cache: Option<PathBuf>,
-    /// What a component may use of the bus and the database. Scripts are trusted.
+    /// What a component may use of the bus and the database, with which scripts are trusted; and what
+    /// either may do with targets.
     pub grants: Arc<component::Grants>,
 }
 
@@ -118,6 +122,8 @@ pub struct VirtualUserInput {
     pub data: Arc<Json>,
     /// The seed of the run: `ctx.seed`.
     pub seed: u64,
+    /// The run's targets.
+    pub targets: Option<crate::target::Source>,
 }
 
 /// One iteration, as the executor asks for it.

@@ -464,7 +464,7 @@ fn number(
 
 /// Whether samples of a metric can bear the tag `op`.
 fn bears_op(registry: &Registry, metric: MetricId) -> bool {
-    const OPERATIONS: [&str; 5] = ["bus_", "db_", "effect_", "data_", "service_"];
+    const OPERATIONS: [&str; 6] = ["bus_", "db_", "effect_", "data_", "service_", "target_outage_"];
     let name = &registry.get(metric).name;
     usize::from(metric.0) < Builtin::ALL.len()
         && OPERATIONS.iter().any(|prefix| name.starts_with(prefix))

@@ -12,7 +12,7 @@ use crate::{
     },
     report::json,
     run::summary::{Environment, RunInfo, SummaryInput, WorkloadInfo},
-    verdict::{ErrorFacts, Facts, Judge, RunnerFacts, ScenarioFacts},
+    verdict::{ErrorFacts, Facts, Judge, RunnerFacts, ScenarioFacts, TargetFacts, TargetSlope},
 };
 
 const MS: u64 = 1_000_000;
@@ -379,4 +379,58 @@ fn an_unfinished_run_says_so() {
     let page = render(&summary, Options::default());
     assert!(page.contains("This run was cut off"));
     assert!(page.contains("quick: 10.00 % of the plan"));
+}
+
+#[test]
+fn the_page_tells_what_became_of_the_targets() {
+    let mut summary = summary("browse", "found", "no such user");
+    summary.targets = vec![
+        TargetFacts {
+            name: "database".to_owned(),
+            pid: Some(4_711),
+            running: true,
+            starts: 1,
+            cpu_user_s: 2.5,
+            cpu_system_s: 0.5,
+            cpu_percent: Some(30.0),
+            cpu_percent_max: Some(98.0),
+            rss_start_bytes: Some(20_000_000),
+            rss_end_bytes: Some(26_000_000),
+            rss_max_bytes: Some(27_000_000),
+            pss_bytes: Some(18_000_000),
+            written_bytes: 4_096,
+            threads_max: Some(4),
+            fds_max: Some(17),
+            slopes: vec![TargetSlope {
+                metric: "target_rss_bytes".to_owned(),
+                per_second: 10_000.0,
+                interval: Some([-5_000.0, 25_000.0]),
+            }],
+            ..TargetFacts::default()
+        },
+        TargetFacts {
+            name: "worker".to_owned(),
+            starts: 2,
+            planned_stops: 1,
+            unplanned_deaths: 1,
+            last_lines: vec!["\u{1b}[2Jout of memory".to_owned()],
+            ..TargetFacts::default()
+        },
+    ];
+    let page = render(&summary, Options::default());
+    let section = page.split("\ntargets\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    for line in [
+        "  database · pid 4711",
+        "    CPU 30 %, at most 98 % · 2.50 s user, 500 ms system",
+        "    memory 20 MB → 26 MB, at most 27 MB",
+        "    memory without what it shares 18 MB",
+        "    memory grew 600 KB/min, 95 % between −300 KB and 1.50 MB",
+        "    at most 4 threads, 17 descriptors",
+        "  worker · does not run",
+        "    started 2 times, stopped 1, died 1",
+    ] {
+        assert!(section.contains(line), "no `{line}` in:\n{section}");
+    }
+    assert!(section.contains("out of memory") && !section.contains('\u{1b}'), "{section}");
+    assert!(section.lines().all(|line| line.chars().count() <= 80), "{section}");
 }

@@ -24,6 +24,7 @@ pub(super) mod workload {
             "wavetank:workload/database.commit": async,
             "wavetank:workload/database.rollback": async,
             "wavetank:workload/timing.sleep": async,
+            "wavetank:workload/target": async,
         },
         exports: { default: async },
         require_store_data_send: true,

@@ -4,6 +4,7 @@
 //! it does not, the iteration fails with that message. Nothing is timed here: primitives do that.
 
 mod database;
+mod target;
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,7 +19,7 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
 use super::{
     bindings::workload::wavetank::workload::{
-        bus as wit_bus, log, metrics, random, target, timing,
+        bus as wit_bus, log, metrics, random, timing,
         types::{self, Error, Failure},
     },
     grants::{DatabaseGrant, Grants},
@@ -32,6 +33,7 @@ use crate::{
         self, LogLevel, Measured, Misuse, Primitives, Probe,
         bus::{AckToken, ConsumerId, Message, Outgoing, StreamSpec, SubscriptionId},
     },
+    workload::Targets,
 };
 
 /// Most elements of a permutation, most letters of a random text.
@@ -52,6 +54,8 @@ pub(super) struct GuestState {
 pub(super) struct World {
     pub(super) primitives: Primitives,
     pub(super) grants: Arc<Grants>,
+    /// The targets, as far as it was granted them.
+    pub(super) targets: Targets,
     /// Groups that are open, outermost first.
     pub(super) groups: RefCell<Vec<Name>>,
     /// The last misuse that the guest was told, to recognise it if that is what it ends with.
@@ -568,34 +572,6 @@ impl timing::Host for GuestState {
                     .await;
             }
         })
-    }
-}
-
-impl GuestState {
-    /// Targets are declared by suites and flags; this run has none that a workload could name.
-    fn no_target(&self, name: &str) -> Error {
-        let misuse = Misuse::new(format!(
-            "target `{}` is not declared: targets come from a suite file or `--target`",
-            name.escape_debug()
-        ));
-        Error::Misuse(match self.world() {
-            Ok(world) => world.misused(misuse),
-            Err(_) => misuse.0,
-        })
-    }
-}
-
-impl target::Host for GuestState {
-    fn start(&mut self, name: String) -> Result<u64, Error> {
-        Err(self.no_target(&name))
-    }
-
-    fn stop(&mut self, name: String) -> Result<u64, Error> {
-        Err(self.no_target(&name))
-    }
-
-    fn kill(&mut self, name: String) -> Result<(), Error> {
-        Err(self.no_target(&name))
     }
 }
 

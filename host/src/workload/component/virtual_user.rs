@@ -39,7 +39,8 @@ use crate::{
     metric::{Builtin, Phase, TagSet},
     primitive::{Random, Scope, bus::Message},
     workload::{
-        GuestError, GuestErrorKind, Iteration, VirtualUser, VirtualUserInput, slice::Allowance,
+        GuestError, GuestErrorKind, Iteration, Targets, VirtualUser, VirtualUserInput,
+        slice::Allowance,
     },
 };
 
@@ -86,6 +87,7 @@ impl Guest {
         let world = Rc::new(World {
             primitives: input.primitives,
             grants: Arc::clone(&shard.program.grants),
+            targets: Targets::new(input.targets, Arc::clone(&shard.program.grants)),
             groups: RefCell::default(),
             misuse: RefCell::default(),
             handles: Cell::default(),

@@ -56,6 +56,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Description, GuestError, GuestErrorKind, LoadError, LoadInput, VirtualUser, VirtualUserInput,
+    component::Grants,
 };
 use crate::{
     diagnostic::{Diagnostic, nearest},
@@ -99,6 +100,7 @@ struct Text {
     given: Arc<BTreeMap<String, String>>,
     secrets: Arc<BTreeMap<String, String>>,
     limits: Arc<Limits>,
+    grants: Arc<Grants>,
 }
 
 /// A script prepared for one shard's thread.
@@ -110,6 +112,8 @@ pub struct ShardProgram {
     /// Public functions with the numbers of parameters that they take.
     functions: BTreeMap<String, Vec<usize>>,
     module: Shared<Module>,
+    /// What it may do with targets.
+    grants: Arc<Grants>,
     entries: RefCell<BTreeMap<String, Rc<user::Entry>>>,
     data: RefCell<Option<(Arc<Json>, Dynamic)>>,
     origin: String,
@@ -144,6 +148,7 @@ impl Program {
             given: Arc::new(input.parameters.clone()),
             secrets: Arc::new(input.secrets.clone()),
             limits: input.limits.clone(),
+            grants: Arc::clone(&input.grants),
         };
         let Loaded { description, findings } = load_aside(&text)?;
         Ok(Self { description, findings, text })
@@ -173,6 +178,7 @@ impl Program {
             stacks: Rc::default(),
             functions: functions(&ast),
             module,
+            grants: Arc::clone(&self.text.grants),
             entries: RefCell::default(),
             data: RefCell::default(),
             origin: self.text.origin.clone(),

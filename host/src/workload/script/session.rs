@@ -24,7 +24,10 @@ use super::{
 use crate::{
     clock::{Clock, Instant},
     primitive::{Misuse, Primitives},
-    workload::slice::{self, Allowance, SLICE},
+    workload::{
+        Targets,
+        slice::{self, Allowance, SLICE},
+    },
 };
 
 /// Guest time after which a stack may hold megabytes that nobody will need again.
@@ -63,6 +66,8 @@ pub enum Ended {
 pub struct Session {
     /// What it may do.
     pub primitives: Primitives,
+    /// The targets, as far as it was granted them.
+    pub targets: Targets,
     /// How it waits.
     pub switch: Rc<Switch>,
     /// Why the host ended it, if it did.
@@ -219,11 +224,18 @@ impl Current {
 
 impl Session {
     /// A session of a virtual user on this shard.
-    pub fn new(primitives: Primitives, current: Rc<Current>, seed: u64, data: Dynamic) -> Self {
+    pub fn new(
+        primitives: Primitives,
+        targets: Targets,
+        current: Rc<Current>,
+        seed: u64,
+        data: Dynamic,
+    ) -> Self {
         let run = primitives.scope.clock();
         let on_run_clock = !run.is_virtual();
         Self {
             primitives,
+            targets,
             switch: Rc::default(),
             ended: Cell::new(None),
             iteration: Cell::new(0),

@@ -108,7 +108,8 @@ impl Bench {
     ) -> (Box<dyn VirtualUser>, Rc<Measure>) {
         let primitives = self.primitives(vu).await;
         let scope = primitives.scope.clone();
-        let input = VirtualUserInput { primitives, vu, data: Arc::new(data), seed: 7 };
+        let input =
+            VirtualUserInput { primitives, vu, data: Arc::new(data), seed: 7, targets: None };
         (shard.virtual_user(input).unwrap(), scope)
     }
 

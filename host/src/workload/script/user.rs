@@ -8,6 +8,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -25,7 +26,8 @@ use crate::{
     metric::Builtin,
     primitive::{Misuse, bus::Message},
     workload::{
-        GuestError, GuestErrorKind, Iteration, VirtualUser, VirtualUserInput, slice::Allowance,
+        GuestError, GuestErrorKind, Iteration, Targets, VirtualUser, VirtualUserInput,
+        slice::Allowance,
     },
 };
 
@@ -61,8 +63,9 @@ pub struct User {
 impl User {
     pub fn new(program: &Rc<ShardProgram>, input: VirtualUserInput) -> Self {
         let data = program.data(&input.data);
-        let session =
-            Rc::new(Session::new(input.primitives, program.current.clone(), input.seed, data));
+        let targets = Targets::new(input.targets, Arc::clone(&program.grants));
+        let current = program.current.clone();
+        let session = Rc::new(Session::new(input.primitives, targets, current, input.seed, data));
         let context = Dynamic::from(Context(session.clone()));
         session.state.replace(Some(fresh()));
         let program = program.clone();

@@ -12,6 +12,7 @@ mod json;
 mod moments;
 mod options;
 mod reply;
+mod target;
 mod words;
 
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc, sync::Arc};
@@ -54,7 +55,7 @@ pub fn register(engine: &mut Engine, current: &Rc<Current>, loading: &Loading) {
     engine.register_static_module("time", moments::module(current).into());
     engine.register_static_module("metric", words::metric_module(current).into());
     engine.register_static_module("run", words::run_module(current).into());
-    engine.register_static_module("target", words::target_module().into());
+    engine.register_static_module("target", target::module(current).into());
     engine.register_static_module("data", data::module(loading).into());
 }
 

@@ -1,4 +1,4 @@
-//! The words `check fail group param secret log print`, and the small modules `metric run target`.
+//! The words `check fail group param secret log print`, and the small modules `metric run`.
 
 use std::rc::Rc;
 
@@ -253,20 +253,5 @@ pub fn run_module(current: &Rc<Current>) -> Module {
             Ok(())
         },
     );
-    module
-}
-
-/// Targets are declared by a suite or a flag; a script run by hand has none, and is told so.
-pub fn target_module() -> Module {
-    let mut module = Module::new();
-    for name in ["start", "stop", "kill", "restart"] {
-        let doc = "Not granted: targets are declared by a suite file or with --target.";
-        def(&mut module, &format!("{name}(target: string)"), doc, move |target: &str| {
-            Err::<(), _>(misused(format!(
-                "target::{name}(\"{target}\"): this run has no targets; they are declared by a \
-                 suite file or with --target NAME=COMMAND"
-            )))
-        });
-    }
     module
 }

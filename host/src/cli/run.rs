@@ -62,8 +62,15 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
             limits: &plan.limits,
         })
         .await?;
-        backends.guard(&program, allowed.superuser)?;
-        backends.start(declared, &id, &folder).await?;
+        let allowed = backends.guard(&program, allowed.superuser);
+        let ready = match allowed {
+            Ok(()) => backends.start(declared, &id, &folder).await,
+            Err(failed) => Err(failed),
+        };
+        if let Err(failed) = ready {
+            backends.close().await;
+            return Err(failed);
+        }
         let stop = StopSignal::new();
         let watching = signals::watch(stop.clone());
         let outcome = drive(&args, &plan, &program, &mut backends, stop).await;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Derived, DerivedKind, Executor, Limits, Options, Overrides, Row, Scenario, Segment, Shortcuts,
-    Start, Threshold, declare, derived,
+    Derived, DerivedKind, Executor, Limits, Options, Overrides, Per, Row, Scenario, Segment,
+    Shortcuts, Start, Threshold, declare, derived,
     options::{KEYS, Level},
     quantity::shown,
     scenario::read::{self, Draft},
@@ -327,8 +327,15 @@ impl Plan {
             }
         }
         for derived in &self.derived {
-            if let DerivedKind::RecoveryTime { metric, selector, .. } = &derived.kind {
-                add(metric, selector);
+            match &derived.kind {
+                DerivedKind::Formula(_) => {}
+                DerivedKind::RecoveryTime { metric, selector, .. } => add(metric, selector),
+                DerivedKind::Growth(growth) => {
+                    add(&growth.metric, &growth.selector);
+                    if let Per::Count { metric, selector, .. } = &growth.per {
+                        add(metric, selector);
+                    }
+                }
             }
         }
         windowed

@@ -1,13 +1,15 @@
 //! Metrics that the host computes from others at the end of a run. SEMANTICS §2.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use winnow::error::ErrMode;
 
 use super::{
     declare,
-    quantity::{number, shown},
-    section::{Item, Section, suggestion},
+    quantity::{number, parse_duration, shown},
+    section::{Item, Section, listed, suggestion},
     threshold::{
         Aggregate, Fault, Input, Parsed, Universe, figure, in_text, number_text, opt_literal, rest,
         spaces,
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    metric::{Selector, Unit},
+    metric::{Kind, MetricId, Selector, Unit},
 };
 
 /// A derived metric: a gauge in thresholds.
@@ -50,6 +52,41 @@ pub enum DerivedKind {
         /// Back means: at most this times normal.
         factor: f64,
     },
+    /// How much a metric grows.
+    Growth(Growth),
+}
+
+/// How much a figure of a metric, taken each second, grows per something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Growth {
+    /// The metric.
+    pub metric: String,
+    /// Of which samples.
+    pub selector: Selector,
+    /// Which figure of each second.
+    pub aggregate: Aggregate,
+    /// Per what.
+    pub per: Per,
+    /// In percent of what it was at the beginning.
+    pub relative: bool,
+}
+
+/// What a growth is counted against.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Per {
+    /// So much time.
+    Time(Duration),
+    /// One stage of this scenario.
+    Stage(String),
+    /// So many of what a counter counts.
+    Count {
+        /// How many.
+        number: f64,
+        /// The counter.
+        metric: String,
+        /// Of which samples.
+        selector: Selector,
+    },
 }
 
 /// Arithmetic on figures: `rows_stored.count / bus_published.count`.
@@ -79,8 +116,9 @@ const DEEPEST: usize = 64;
 
 /// Reads `derived`. The metrics are not yet in the registry, so that none can use another.
 ///
-/// Forms: a formula as a string, or a map with `kind`: `formula` (with `formula`) or `recovery_time`
-/// (with `metric`, a name with an optional selector, `aggregate`, `stage`, `reference`, `factor`).
+/// Forms: a formula as a string, or a map with `kind`: `formula` (with `formula`), `recovery_time`
+/// (with `metric`, a name with an optional selector, `aggregate`, `stage`, `reference`, `factor`) or
+/// `growth` (with `metric`, `aggregate`, `per`, `relative`, `scenario`).
 pub(super) fn read(
     item: &Item<'_>,
     universe: &Universe<'_>,
@@ -99,8 +137,6 @@ fn one(
     item: &Item<'_>,
     universe: &Universe<'_>,
 ) -> Result<(String, DerivedKind, Unit), Diagnostic> {
-    const KEYS: &[&str] =
-        &["kind", "formula", "metric", "aggregate", "stage", "reference", "factor"];
     let read_formula = |item: &Item<'_>| {
         let source = item.string()?;
         let (formula, unit) = formula(source, universe)
@@ -110,17 +146,149 @@ fn one(
     if !item.value.is_object() {
         return read_formula(item);
     }
-    let section = item.section("a derived metric", KEYS)?;
-    let kind = section.require("kind", "\"recovery_time\"")?;
-    match kind.string()? {
+    let kinds: Vec<_> = KINDS.iter().map(|(kind, _)| *kind).collect();
+    let Some(kind) = item.map()?.get("kind").filter(|kind| !kind.is_null()) else {
+        return Err(item
+            .error("`kind` is missing")
+            .help(format!("add `kind:` with one of {}", listed(&kinds))));
+    };
+    let kind = item.child("kind", kind);
+    let written = kind.string()?;
+    let Some((name, keys)) = KINDS.iter().find(|(known, _)| *known == written) else {
+        return Err(kind
+            .error(format!("`{}` is not a kind of derived metric", shown(written)))
+            .help(suggestion(written, &kinds)));
+    };
+    let section = item.section(&format!("the derived kind `{name}`"), keys)?;
+    match *name {
         "formula" => read_formula(&section.require("formula", "\"a.count / b.count\"")?),
         "recovery_time" => recovery_time(&section, universe),
-        "growth" | "scaling" => Err(kind
-            .error("this kind is not available yet")
-            .help("`formula` and `recovery_time` are")),
-        other => Err(kind
-            .error(format!("`{}` is not a kind of derived metric", shown(other)))
-            .help(suggestion(other, &["formula", "recovery_time"]))),
+        _ => growth(&section, universe),
+    }
+}
+
+/// The kinds, and what is written for each.
+const KINDS: &[(&str, &[&str])] = &[
+    ("formula", &["kind", "formula"]),
+    ("recovery_time", &["kind", "metric", "aggregate", "stage", "reference", "factor"]),
+    ("growth", &["kind", "metric", "aggregate", "per", "relative", "scenario"]),
+];
+
+/// What is written in two keys and read as one figure, `metric.aggregate{selector}`; also as text.
+fn watched(
+    section: &Section<'_>,
+    universe: &Universe<'_>,
+    example: (&str, &str),
+    what: &str,
+) -> Result<(MetricId, Selector, Aggregate, String), Diagnostic> {
+    let item = section.require("metric", &format!("\"{}\"", example.0))?;
+    let aggregate = section.require("aggregate", &format!("\"{}\"", example.1))?;
+    figure_of(&item, aggregate.string()?, universe, what)
+}
+
+/// A figure whose aggregate stands apart from its metric and selector.
+fn figure_of(
+    item: &Item<'_>,
+    aggregate: &str,
+    universe: &Universe<'_>,
+    what: &str,
+) -> Result<(MetricId, Selector, Aggregate, String), Diagnostic> {
+    let metric = item.string()?;
+    let brace = metric.find('{').unwrap_or(metric.len());
+    let (name, selector) = (metric[..brace].trim(), &metric[brace..]);
+    let text = format!("{name}.{}{selector}", aggregate.trim());
+    let (id, figure) = complete(&text, |input| figure(input))
+        .and_then(|figure| universe.check_figure(&figure, None).map(|id| (id, figure)))
+        .map_err(|fault| in_text(item, &text, fault, what))?;
+    let selector = figure.selector.map(|selector| selector.value).unwrap_or_default();
+    Ok((id, selector, figure.aggregate.value, text))
+}
+
+fn growth(
+    section: &Section<'_>,
+    universe: &Universe<'_>,
+) -> Result<(String, DerivedKind, Unit), Diagnostic> {
+    let (id, selector, aggregate, text) =
+        watched(section, universe, ("runner_rss_bytes", "avg"), "the metric that grows")?;
+    let per = section.require("per", "\"1h\"")?;
+    let written = per.string()?.to_owned();
+    let per = read_per(section, &per, universe, &selector)?;
+    let relative = section.boolean("relative")?.unwrap_or(false);
+    if let Some(scenario) = section.get("scenario").filter(|_| !matches!(per, Per::Stage(_))) {
+        return Err(scenario
+            .error("it says whose stages are counted, and `per` counts no stages")
+            .help("leave it out, or write `per: \"stage\"`"));
+    }
+    let unit = if relative { Unit::Percent } else { universe.unit_of(id, aggregate) };
+    let metric = universe.registry.get(id).name.clone();
+    let growth = Growth { metric, selector, aggregate, per, relative };
+    Ok((format!("growth of {text} per {written}"), DerivedKind::Growth(growth), unit))
+}
+
+/// `1h`, `stage`, or `1000 bus_requests{op:store}`.
+fn read_per(
+    section: &Section<'_>,
+    item: &Item<'_>,
+    universe: &Universe<'_>,
+    selector: &Selector,
+) -> Result<Per, Diagnostic> {
+    let text = item.string()?.trim();
+    if text == "stage" {
+        return staged(section, item, universe, selector).map(Per::Stage);
+    }
+    if let Ok(time) = parse_duration(text) {
+        if time.is_zero() {
+            return Err(item.error("growth per no time").help("as in \"1h\""));
+        }
+        return Ok(Per::Time(time));
+    }
+    let wrong = |message: String| {
+        let help = "a time (\"1h\"), \"stage\", or a number of what a counter counts (\"1000 iterations\")";
+        item.error(message).help(help)
+    };
+    let Some((digits, counter)) = text.split_once(' ') else {
+        return Err(wrong(format!("`{}` is nothing to count against", shown(text))));
+    };
+    let number = number(digits).filter(|number| *number > 0.0 && number.is_finite());
+    let Some(number) = number else {
+        return Err(wrong(format!("`{}` is no number above 0", shown(digits))));
+    };
+    let counter = serde_json::Value::String(counter.trim().to_owned());
+    let inside = Item { value: &counter, path: item.path.clone(), places: item.places };
+    let (id, selector, ..) =
+        figure_of(&inside, "count", universe, "what growth is counted against")?;
+    let metric = universe.registry.get(id);
+    if metric.kind != Kind::Counter {
+        return Err(wrong(format!("`{}` is not a counter", metric.name)));
+    }
+    Ok(Per::Count { number, metric: metric.name.clone(), selector })
+}
+
+/// The scenario whose stages are meant.
+fn staged(
+    section: &Section<'_>,
+    item: &Item<'_>,
+    universe: &Universe<'_>,
+    selector: &Selector,
+) -> Result<String, Diagnostic> {
+    let written = section.string("scenario")?.or(selector.0.get("scenario").map(String::as_str));
+    let staged = universe.scenarios.iter().filter(|scenario| !scenario.stage_times().is_empty());
+    let names: Vec<_> = staged.map(|scenario| scenario.name.as_str()).collect();
+    match (written, names.as_slice()) {
+        (Some(only), names) if names.contains(&only) => Ok(only.to_owned()),
+        (None, [only]) => Ok((*only).to_owned()),
+        (Some(written), _) => Err(item
+            .error(format!(
+                "the scenario `{}` has no stages at a time that the plan knows",
+                shown(written)
+            ))
+            .help("give it `stages` and a `start_time`, or count against time")),
+        (None, []) => Err(item
+            .error("no scenario has stages at a time that the plan knows")
+            .help("give one `stages` and a `start_time`, or count against time")),
+        (None, _) => Err(item
+            .error(format!("{} have stages", listed(&names)))
+            .help("say whose are meant: `scenario: \"NAME\"`")),
     }
 }
 
@@ -128,16 +296,9 @@ fn recovery_time(
     section: &Section<'_>,
     universe: &Universe<'_>,
 ) -> Result<(String, DerivedKind, Unit), Diagnostic> {
-    let metric_item = section.require("metric", "\"iteration_response_time\"")?;
-    let aggregate_item = section.require("aggregate", "\"p(95)\"")?;
-    let (metric, aggregate) = (metric_item.string()?, aggregate_item.string()?);
-    // Written in two keys, read as one figure: `metric.aggregate{selector}`.
-    let brace = metric.find('{').unwrap_or(metric.len());
-    let (name, selector) = (metric[..brace].trim(), &metric[brace..]);
-    let text = format!("{name}.{}{selector}", aggregate.trim());
-    let figure = complete(&text, |input| figure(input))
-        .and_then(|figure| universe.check_figure(&figure, None).map(|_| figure))
-        .map_err(|fault| in_text(&metric_item, &text, fault, "the metric that recovers"))?;
+    let example = ("iteration_response_time", "p(95)");
+    let (id, selector, aggregate, text) =
+        watched(section, universe, example, "the metric that recovers")?;
     let stages: Vec<_> = universe.scenarios.iter().flat_map(|it| it.stage_names()).collect();
     let stage = |key: &str| -> Result<String, Diagnostic> {
         let item = section.require(key, "\"a stage's name\"")?;
@@ -156,9 +317,9 @@ fn recovery_time(
         return Err(item.error("the factor is 0").help("1.1 is back within 10 % of normal"));
     }
     let kind = DerivedKind::RecoveryTime {
-        metric: name.to_owned(),
-        selector: figure.selector.map(|selector| selector.value).unwrap_or_default(),
-        aggregate: figure.aggregate.value,
+        metric: universe.registry.get(id).name.clone(),
+        selector,
+        aggregate,
         stage,
         reference,
         factor,

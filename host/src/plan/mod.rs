@@ -25,12 +25,12 @@ mod target;
 pub mod threshold;
 
 pub use build::{Backends, Consumer, MetricDeclaration, Plan, PlanInput};
-pub use derived::{Derived, DerivedKind, Formula};
+pub use derived::{Derived, DerivedKind, Formula, Growth, Per};
 pub use forecast::{Forecast, MeanAndPeak, Point, ScenarioForecast};
 pub use limits::Limits;
 pub use options::{Options, Overrides, Shortcuts};
 pub use quantity::{format_duration, parse_bytes, parse_duration};
-pub use quick::{QUICK, samples_needed};
+pub use quick::{GROWTH_SECONDS, QUICK, samples_needed};
 pub use row::{Backend, Priority, Row};
 pub use scenario::{
     Arrival, ConnectionSharing, Executor, GeneratorLimited, OnLate, Pacing, RateStage, Scenario,

@@ -65,7 +65,10 @@ pub struct Shortcuts {
 /// thresholds: #{ "METRIC{TAG:VALUE}": THRESHOLD }     a string, the long form, or an array of them
 /// metrics: #{ NAME: "trend" }                         or #{ type: "trend", unit: "ms", time: true }
 /// ops: ["user_stats"]
-/// derived: #{ NAME: "a.count / b.count" }             or #{ kind: "recovery_time", … }
+/// derived: #{ NAME: "a.count / b.count" }             or #{ kind: "recovery_time", … },
+///     #{ kind: "growth", metric: "runner_rss_bytes", aggregate: "avg", per: "1h" }: also per "stage" (of
+///     `scenario:`), per "1000 bus_requests{op:x}"; `relative: true` in percent of the beginning. In
+///     thresholds `value` is the slope, `min` and `max` are the ends of its 95 % interval.
 /// services: #{ "subject": "function" }               or #{ handler: "function", stream: "S", consumer: "c" }
 /// tags: #{ KEY: "value" }
 /// seed: 7, setup_timeout: "60s", teardown_timeout: "60s"

@@ -5,15 +5,19 @@
 //! What a threshold needs: as many samples as its percentile takes at 95 % (SEMANTICS §4), in its
 //! window, from the scenarios and stages that it selects. One sample per iteration is assumed; of
 //! the executors whose number of iterations is not known beforehand, nothing is. Windows are scaled
-//! too, and are never shorter than the second that samples are kept in.
+//! too, and are never shorter than the second that samples are kept in. A growth takes as many seconds as
+//! a slope with an interval.
 
 use std::time::Duration;
 
 use super::{
-    DerivedKind, Executor, Plan, Scenario, Start, Threshold,
+    Derived, DerivedKind, Executor, Plan, Scenario, Start, Threshold,
     threshold::{Aggregate, Operand, Window},
 };
 use crate::metric::Selector;
+
+/// Seconds with a figure below which no growth is claimed.
+pub const GROWTH_SECONDS: usize = 10;
 
 /// The scale of `--quick`, unless thresholds need more.
 pub const QUICK: f64 = 0.1;
@@ -39,7 +43,7 @@ impl Plan {
     /// Scales the plan down, as far as its thresholds allow.
     pub(super) fn quicken(&mut self, wanted: f64) {
         let needed = self.thresholds.iter().map(|threshold| self.scale_needed(threshold));
-        let scale = needed.fold(wanted, f64::max).min(1.0);
+        let scale = needed.fold(wanted, f64::max).max(self.scale_of_growth()).min(1.0);
         if scale >= 1.0 {
             self.notes.push("it is not shortened: the thresholds need the whole run".to_owned());
             return;
@@ -51,6 +55,17 @@ impl Plan {
             threshold.quicken(scale);
         }
         self.scale = scale;
+    }
+
+    /// The least scale at which a growth can still be told.
+    fn scale_of_growth(&self) -> f64 {
+        let grows = |derived: &Derived| matches!(derived.kind, DerivedKind::Growth(_));
+        if !self.derived.iter().any(grows) {
+            return 0.0;
+        }
+        let lengths = self.scenarios.iter().map(|it| it.executor.duration().as_secs_f64());
+        // Whole seconds, of which the last is cut short.
+        (GROWTH_SECONDS + 1) as f64 / lengths.fold(0.0, f64::max).max(1e-9)
     }
 
     /// The least scale at which a threshold can still be shown; 0 if nothing can be said.

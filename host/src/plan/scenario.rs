@@ -232,6 +232,17 @@ impl Executor {
         }
     }
 
+    /// How long each stage takes; empty for executors without stages.
+    pub fn stage_lengths(&self) -> Vec<Duration> {
+        match self {
+            Self::RampingVus { stages, .. } => stages.iter().map(|stage| stage.duration).collect(),
+            Self::RampingArrivalRate { stages, .. } => {
+                stages.iter().map(|stage| stage.duration).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The most VUs that it uses.
     pub fn max_vus(&self) -> u32 {
         match self {
@@ -262,6 +273,21 @@ impl Scenario {
     /// How many VUs there are, for the closed-model executors.
     pub fn vus(&self, segment: Segment) -> Option<VuSchedule> {
         VuSchedule::new(&self.executor, segment)
+    }
+
+    /// When each stage begins and ends, from the start of the first scenario; empty without stages, and
+    /// for a scenario that waits for another.
+    pub fn stage_times(&self) -> Vec<(Duration, Duration)> {
+        let Start::At(start) = self.start else { return Vec::new() };
+        let mut at = start;
+        let lengths = self.executor.stage_lengths().into_iter();
+        lengths
+            .map(|length| {
+                let from = at;
+                at += length;
+                (from, at)
+            })
+            .collect()
     }
 
     /// Names of the executor's stages, by index; empty for executors without stages.

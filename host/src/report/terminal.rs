@@ -41,6 +41,7 @@ pub fn render(summary: &Summary, options: Options) -> String {
     page.rows(summary);
     page.thresholds(summary);
     page.checks(summary);
+    page.derived(summary);
     page.latency(summary);
     page.load(summary);
     page.errors(summary);
@@ -204,6 +205,27 @@ impl Page {
             self.line(&format!("  {sign} {group}{name}  {of} ({} of {total})", check.passes));
         }
         self.more(summary.checks.len(), "checks");
+    }
+
+    fn derived(&mut self, summary: &Summary) {
+        if summary.derived.is_empty() {
+            return;
+        }
+        self.title("derived");
+        for derived in summary.derived.iter().take(MAX_ROWS) {
+            let unit = derived.unit.symbol();
+            let name = printable(&derived.name, TEXT);
+            let figure = derived.value.map_or("no value".to_owned(), |value| quantity(value, unit));
+            let interval = derived.interval.map_or_else(String::new, |[low, high]| {
+                format!("  95 % in {} to {}", quantity(low, unit), quantity(high, unit))
+            });
+            self.line(&format!("  {name}  {figure}{interval}"));
+            self.note(6, &printable(&derived.source, 4 * TEXT));
+            if let Some(why) = &derived.why {
+                self.note(6, &printable(why, 4 * TEXT));
+            }
+        }
+        self.more(summary.derived.len(), "derived metrics");
     }
 
     fn more(&mut self, all: usize, what: &str) {

@@ -18,8 +18,8 @@ use crate::{
     metric::{Builtin, Cell, Kind, Names, Phase, Selector, TagSet, Totals, Trend, Unit},
     plan::{Backend, Plan, threshold::Aggregate},
     verdict::{
-        Cause, ErrorFacts, Facts, Figure, Judgement, RunnerFacts, Samples, ScenarioFacts, Status,
-        TargetFacts, ThresholdResult,
+        Cause, DerivedValue, ErrorFacts, Facts, Figure, Judgement, RunnerFacts, Samples,
+        ScenarioFacts, Status, TargetFacts, ThresholdResult,
     },
 };
 
@@ -44,6 +44,9 @@ pub struct Summary {
     pub thresholds: Vec<ThresholdResult>,
     /// One entry for each metric, without tags, and one for each of its series.
     pub metrics: Vec<MetricSummary>,
+    /// Each derived metric, with its interval where it has one.
+    #[serde(default)]
+    pub derived: Vec<DerivedSummary>,
     /// Each check.
     pub checks: Vec<CheckSummary>,
     /// How each scenario went.
@@ -228,6 +231,23 @@ pub struct TrendValues {
     pub histogram: String,
 }
 
+/// A metric that the host computed from others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct DerivedSummary {
+    /// Its name, as it is written in thresholds.
+    pub name: String,
+    /// What it is, as it was declared.
+    pub source: String,
+    /// Unit of its values.
+    pub unit: Unit,
+    /// The estimate.
+    pub value: Option<f64>,
+    /// Where the truth is with 95 %.
+    pub interval: Option<[f64; 2]>,
+    /// Why there is no estimate.
+    pub why: Option<String>,
+}
+
 /// A check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CheckSummary {
@@ -311,6 +331,7 @@ impl Summary {
             rows: rows::judged(&input),
             thresholds: judgement.thresholds.iter().cloned().map(tidy_threshold).collect(),
             metrics: metrics(&input),
+            derived: judgement.derived.iter().filter_map(|it| derived(plan, it)).collect(),
             checks: checks(&input),
             scenarios: facts.scenarios.iter().cloned().map(tidy_scenario).collect(),
             errors: facts.errors.clone(),
@@ -394,12 +415,8 @@ fn metrics(input: &SummaryInput<'_>) -> Vec<MetricSummary> {
             let MetricHead { name, kind, unit } = head(metric);
             entries.push(MetricSummary { name, kind, unit, tags, values });
         };
-        if let Some((_, value)) =
-            input.judgement.derived.iter().find(|(name, _)| *name == metric.name)
-        {
-            let value = value.filter(|value| value.is_finite());
-            let gauge = Values::Gauge { value, min: value, max: value, avg: value };
-            entry(BTreeMap::new(), gauge);
+        if let Some(derived) = input.judgement.derived.iter().find(|it| it.name == metric.name) {
+            entry(BTreeMap::new(), gauge_of(derived));
             continue;
         }
         let own: Vec<_> = series.iter().filter(|(key, _)| key.metric == id).collect();
@@ -417,6 +434,28 @@ fn metrics(input: &SummaryInput<'_>) -> Vec<MetricSummary> {
         }
     }
     entries
+}
+
+fn derived(plan: &Plan, derived: &DerivedValue) -> Option<DerivedSummary> {
+    let declared = plan.derived.iter().find(|it| it.name == derived.name)?;
+    let unit = plan.registry.get(plan.registry.find(&derived.name)?).unit;
+    let ends = |ends: &[f64; 2]| ends.iter().all(|end| end.is_finite());
+    Some(DerivedSummary {
+        name: derived.name.clone(),
+        source: declared.source.clone(),
+        unit,
+        value: derived.value.filter(|value| value.is_finite()),
+        interval: derived.interval.filter(ends),
+        why: derived.why.clone(),
+    })
+}
+
+/// A derived metric: its estimate, and the ends of its interval as minimum and maximum.
+fn gauge_of(derived: &DerivedValue) -> Values {
+    let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+    let value = finite(derived.value);
+    let [min, max] = derived.interval.map_or([value; 2], |ends| ends.map(|end| finite(Some(end))));
+    Values::Gauge { value, min, max, avg: value }
 }
 
 /// Which metric.

@@ -13,14 +13,16 @@ use std::{collections::BTreeMap, time::Duration};
 use rustc_hash::FxHashMap;
 
 use super::{
+    course::Courses,
     evaluate::{Scene, is_of_target},
-    samples::Samples,
+    growth,
+    samples::{Figure, Samples},
     window::whole_seconds,
 };
 use crate::{
     clock::Instant,
     metric::{MetricId, Names, Registry, Selector, SeriesKey, Snapshot},
-    plan::{Derived, DerivedKind, Executor, Formula, Plan, Start, threshold::Aggregate},
+    plan::{Derived, DerivedKind, Formula, Plan, Start, threshold::Aggregate},
 };
 
 /// A recovery is the first stretch of so many seconds whose figure is back to normal: long enough for
@@ -46,6 +48,47 @@ struct Watched {
     /// End of the stage, from the start of the first scenario.
     from: Duration,
     seconds: BTreeMap<u32, Samples>,
+}
+
+/// What a derived metric came to: a gauge whose `value` and `avg` are the estimate, and whose `min` and
+/// `max` are the ends of its interval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DerivedValue {
+    /// The metric's name.
+    pub name: String,
+    /// The estimate; `None` where nothing can be said.
+    pub value: Option<f64>,
+    /// Where the truth is with 95 %, of estimates that have an interval.
+    pub interval: Option<[f64; 2]>,
+    /// What it was made of.
+    pub samples: u64,
+    /// Why there is no value.
+    pub why: Option<String>,
+}
+
+impl DerivedValue {
+    /// A value that nothing is uncertain about.
+    fn exact(name: &str, value: Option<f64>) -> Self {
+        let (name, samples) = (name.to_owned(), 1);
+        Self { name, value, interval: None, samples, why: None }
+    }
+
+    /// No value, and why.
+    pub(super) fn missing(name: &str, why: String) -> Self {
+        Self { name: name.to_owned(), value: None, interval: None, samples: 0, why: Some(why) }
+    }
+
+    /// The figure that a threshold asks for.
+    pub(super) fn figure(&self, aggregate: Aggregate) -> Option<Figure> {
+        let value = self.value?;
+        let [low, high] = self.interval.unwrap_or([value; 2]);
+        let value = match aggregate {
+            Aggregate::Min => low,
+            Aggregate::Max => high,
+            _ => value,
+        };
+        Some(Figure { interval: self.interval, ..Figure::exact(value, self.samples) })
+    }
 }
 
 /// What a recovery was found by.
@@ -170,13 +213,20 @@ impl Watched {
 }
 
 /// The values of a plan's derived metrics, in its order.
-pub(super) fn values(scene: &Scene<'_>, recoveries: &Recoveries) -> Vec<(String, Option<f64>)> {
+pub(super) fn values(
+    scene: &Scene<'_>,
+    recoveries: &Recoveries,
+    courses: &Courses,
+) -> Vec<DerivedValue> {
     let value = |(index, derived): (usize, &Derived)| {
-        let value = match &derived.kind {
-            DerivedKind::Formula(formula) => evaluate(scene, formula),
-            kind @ DerivedKind::RecoveryTime { .. } => recoveries.time(scene, index, kind),
+        let exact = |value: Option<f64>| {
+            DerivedValue::exact(&derived.name, value.filter(|value| value.is_finite()))
         };
-        (derived.name.clone(), value.filter(|value| value.is_finite()))
+        match &derived.kind {
+            DerivedKind::Formula(formula) => exact(evaluate(scene, formula)),
+            kind @ DerivedKind::RecoveryTime { .. } => exact(recoveries.time(scene, index, kind)),
+            DerivedKind::Growth(growth) => growth::value(scene, courses, derived, growth),
+        }
     };
     scene.plan.derived.iter().enumerate().map(value).collect()
 }
@@ -220,18 +270,8 @@ fn figure(
 /// time of their own.
 pub(super) fn stage_end(plan: &Plan, stage: &str) -> Option<Duration> {
     plan.scenarios.iter().find_map(|scenario| {
-        let Start::At(start) = scenario.start else { return None };
-        let stages: Vec<_> = match &scenario.executor {
-            Executor::RampingVus { stages, .. } => {
-                stages.iter().map(|stage| (&stage.name, stage.duration)).collect()
-            }
-            Executor::RampingArrivalRate { stages, .. } => {
-                stages.iter().map(|stage| (&stage.name, stage.duration)).collect()
-            }
-            _ => return None,
-        };
-        let index = stages.iter().position(|(name, _)| *name == stage)?;
-        Some(start + stages.iter().take(index + 1).map(|(_, duration)| *duration).sum::<Duration>())
+        let index = scenario.stage_names().iter().position(|name| *name == stage)?;
+        scenario.stage_times().get(index).map(|(_, end)| *end)
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     Facts,
-    derived::{self, Recoveries},
+    derived::{self, DerivedValue, Recoveries},
     interval::minimum_samples,
     samples::{Figure, Samples},
     slopes::Slopes,
@@ -35,7 +35,7 @@ pub(super) struct Scene<'a> {
     pub(super) end: Duration,
     /// What the engine knows; only at the end.
     pub(super) facts: Option<&'a Facts>,
-    pub(super) derived: &'a [(String, Option<f64>)],
+    pub(super) derived: &'a [DerivedValue],
     pub(super) recoveries: &'a Recoveries,
     pub(super) slopes: &'a Slopes,
     /// How much of the run is told, while it goes on.
@@ -276,6 +276,11 @@ pub(super) struct Subject<'a> {
 impl Subject<'_> {
     fn judge(&self, view: View) -> Evaluated {
         let Some(figure) = view.figure else {
+            let name = &self.scene.plan.registry.get(self.metric).name;
+            let derived = self.scene.derived.iter().find(|derived| derived.name == *name);
+            if let Some(why) = derived.and_then(|derived| derived.why.clone()) {
+                return nothing(why, self.unit.to_owned());
+            }
             let place = self.place(view).map_or_else(String::new, |place| format!(" in {place}"));
             return nothing(format!("nothing was measured{place}"), self.unit.to_owned());
         };
@@ -434,8 +439,8 @@ impl Scene<'_> {
     ) -> (Vec<View>, u64) {
         let metric = self.plan.registry.get(id);
         let one = |figure| (vec![View { figure, index: None }], 0);
-        if let Some((_, value)) = self.derived.iter().find(|(name, _)| *name == metric.name) {
-            return one(value.map(|value| Figure::exact(value, 1)));
+        if let Some(derived) = self.derived.iter().find(|derived| derived.name == metric.name) {
+            return one(derived.figure(aggregate));
         }
         let (mut views, late) = match window {
             None => {

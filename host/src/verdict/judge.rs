@@ -6,9 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Cause, Facts, Judgement, Status, ThresholdResult, derived,
-    derived::Recoveries,
+    Cause, Facts, Judgement, Status, ThresholdResult,
+    course::Courses,
+    derived::{self, DerivedValue, Recoveries},
     evaluate::{self, Evaluated, Outcome, Scene, Told},
+    growth,
     slopes::Slopes,
     validity,
     window::{Need, Windows},
@@ -31,6 +33,7 @@ pub struct Judge {
     windows: Windows,
     recoveries: Recoveries,
     slopes: Slopes,
+    courses: Courses,
     start: Option<Instant>,
     /// By shard: until when its snapshots tell.
     told: Vec<Instant>,
@@ -53,6 +56,7 @@ impl Judge {
             windows: Windows::new(needs(&plan), &plan.registry),
             recoveries: Recoveries::new(&plan),
             slopes: Slopes::new(&plan),
+            courses: courses(&plan),
             plan,
             names,
             totals: Totals::default(),
@@ -79,6 +83,7 @@ impl Judge {
         let start = self.start.unwrap_or(snapshot.origin);
         self.recoveries.observe(start, snapshot, &self.plan.registry, &self.names);
         self.slopes.observe(snapshot, &self.names);
+        self.courses.observe(start, snapshot, &self.plan.registry, &self.names);
     }
 
     /// Everything measured so far.
@@ -127,7 +132,7 @@ impl Judge {
     pub fn finish(&mut self, start: Instant, facts: &Facts) -> Judgement {
         self.begin(start);
         let scene = self.scene(facts.duration, Some(facts), &[], None);
-        let derived = derived::values(&scene, &self.recoveries);
+        let derived = derived::values(&scene, &self.recoveries, &self.courses);
         let scene = self.scene(facts.duration, Some(facts), &derived, None);
         let rows = Rows(&self.plan.rows);
         let mut results = Vec::new();
@@ -153,7 +158,7 @@ impl Judge {
         &'a self,
         elapsed: Duration,
         facts: Option<&'a Facts>,
-        derived: &'a [(String, Option<f64>)],
+        derived: &'a [DerivedValue],
         told: Option<Told>,
     ) -> Scene<'a> {
         Scene {
@@ -172,12 +177,18 @@ impl Judge {
     }
 }
 
+/// The courses that a plan's derived metrics are made of.
+fn courses(plan: &Plan) -> Courses {
+    Courses::new(growth::needs(plan), &plan.registry)
+}
+
 /// What recorders must keep per second for the judge of a plan: what windows of thresholds, recovery
 /// times and slopes are about, and the runner's own lateness beside it.
 pub fn windowed(plan: &Plan) -> Vec<Windowed> {
-    let recoveries = Recoveries::new(plan);
+    let (recoveries, courses) = (Recoveries::new(plan), courses(plan));
     let needs = needs(plan).into_iter().map(|need| (need.metric, need.selector));
-    let watched = recoveries.needs().map(|(metric, selector)| (metric, selector.clone()));
+    let watched = recoveries.needs().chain(courses.needs());
+    let watched = watched.map(|(metric, selector)| (metric, selector.clone()));
     let mut windowed: Vec<Windowed> = Vec::new();
     let slopes = Slopes::new(plan);
     let slopes = slopes.needs().map(|(metric, selector)| (metric, selector.clone()));

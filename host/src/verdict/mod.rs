@@ -4,12 +4,15 @@
 //! nothing else of the run is remembered, so a run of a day is judged in the memory of a run of a
 //! minute.
 
+mod course;
 mod derived;
 mod evaluate;
 mod exit;
 mod facts;
+mod growth;
 mod interval;
 mod judge;
+mod line;
 mod samples;
 mod slope;
 mod slopes;
@@ -18,6 +21,7 @@ mod target;
 mod validity;
 mod window;
 
+pub use derived::DerivedValue;
 pub use exit::Cause;
 pub use facts::{ErrorFacts, Facts, RunnerFacts, ScenarioFacts};
 pub use judge::{Judge, windowed};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Cause;
+use super::{Cause, DerivedValue};
 use crate::plan::Severity;
 
 /// What became of a threshold, or of a run. SEMANTICS §4.
@@ -87,8 +87,8 @@ pub struct Judgement {
     pub reasons: Vec<String>,
     /// Each threshold, in the plan's order; defaults on metrics that nothing touched are left out.
     pub thresholds: Vec<ThresholdResult>,
-    /// The derived metrics' values: name, value.
-    pub derived: Vec<(String, Option<f64>)>,
+    /// The derived metrics' values.
+    pub derived: Vec<DerivedValue>,
 }
 
 impl Judgement {

@@ -283,7 +283,7 @@ pub(super) fn beside_recoveries(plan: &Plan) -> Vec<Need> {
             let metric = plan.registry.find(metric)?;
             Some((metric, selector, Window::After(derived::stage_end(plan, stage)?)))
         }
-        DerivedKind::Formula(_) => None,
+        _ => None,
     });
     let needs = recoveries.flat_map(|(metric, selector, window)| {
         let beside = beside(plan, metric, selector).into_iter();

@@ -296,7 +296,14 @@ fn options_that_cannot_be_are_refused_with_the_reason() {
         (json!({ "derived": { "d": "count / 2" } }), "a metric is missing"),
         (json!({ "derived": { "d": "1", "e": "d.value" } }), "no metric `d`"),
         (json!({ "derived": { "checks": "1" } }), "already a metric"),
-        (json!({ "derived": { "d": { "kind": "growth" } } }), "not available yet"),
+        (json!({ "derived": { "d": { "kind": "growht" } } }), "is not a kind"),
+        (json!({ "derived": { "d": { "kind": "growth" } } }), "`metric` is missing"),
+        (json!({ "derived": { "d": growth("") } }), "nothing to count against"),
+        (json!({ "derived": { "d": growth("0s") } }), "growth per no time"),
+        (json!({ "derived": { "d": growth("0 iterations") } }), "no number above 0"),
+        (json!({ "derived": { "d": growth("10 checks") } }), "not a counter"),
+        (json!({ "derived": { "d": growth("10 nothing") } }), "no metric `nothing`"),
+        (json!({ "derived": { "d": growth("stage") } }), "no scenario has stages"),
         (json!({ "derived": { "d": "(".repeat(1_000) } }), "too many nested"),
         (json!({ "ops": vec!["x"; 10_001] }), "10001 entries are too many"),
         (json!({ "derived": { "d": "-".repeat(1_000) } }), "too many nested"),
@@ -324,6 +331,42 @@ fn an_error_stands_at_the_nearest_place_that_is_known() {
     let error = Plan::build(input).unwrap_err();
     assert_eq!(error.place.unwrap().range, 6..7);
     assert!(error.message.starts_with("scenarios.only.duration: "));
+}
+
+fn growth(per: &str) -> Value {
+    json!({ "kind": "growth", "metric": "vus", "aggregate": "avg", "per": per })
+}
+
+#[test]
+fn growth_is_per_time_per_stage_or_per_number_of_what_is_counted() {
+    let kind = |per: &str| {
+        let mut options = two_scenarios();
+        options["scenarios"]["steady"].as_object_mut().unwrap().remove("start_after");
+        options["derived"] = json!({ "d": growth(per) });
+        options["thresholds"] = json!({ "d": "max < 5" });
+        let plan = plan(options);
+        match plan.derived[0].kind.clone() {
+            DerivedKind::Growth(growth) => (growth.per, plan.windowed().len()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(kind("1h"), (Per::Time(60 * MINUTE), 1));
+    assert_eq!(kind("stage"), (Per::Stage("steady".to_owned()), 1));
+    let (per, windowed) = kind("1000 iterations{scenario:warm}");
+    let selector = Selector([("scenario".to_owned(), "warm".to_owned())].into());
+    let expected = Per::Count { number: 1_000.0, metric: "iterations".to_owned(), selector };
+    assert_eq!((per, windowed), (expected, 2), "the counter is kept per second too");
+    let relative = json!({ "d": {
+        "kind": "growth", "metric": "runner_rss_bytes", "aggregate": "avg", "per": "1m",
+        "relative": true,
+    } });
+    let plan = plan(json!({
+        "duration": "200s", "derived": relative, "thresholds": { "d": "max < 2%" },
+    }));
+    assert_eq!(plan.registry.get(plan.registry.find("d").unwrap()).unit, Unit::Percent);
+    let quick = json!({ "duration": "20s", "derived": { "d": growth("1h") } });
+    let quick = overridden(quick, |it| it.scale = Some(QUICK)).unwrap();
+    assert!((quick.scale - 0.55).abs() < 1e-9, "a slope takes ten seconds: {}", quick.scale);
 }
 
 fn overridden(options: Value, change: impl FnOnce(&mut Overrides)) -> Result<Plan, Diagnostic> {
@@ -520,9 +563,11 @@ fn quick_leaves_the_time_that_a_recovery_takes_to_be_found() {
             "thresholds": { "recovery": threshold },
         })
     };
-    let quick = |threshold: &str| overridden(options(threshold), |it| it.quick = true).unwrap();
+    let quick =
+        |threshold: &str| overridden(options(threshold), |it| it.scale = Some(QUICK)).unwrap();
     assert_eq!(quick("value < 2s").scale, 0.25);
-    let without = overridden(json!({ "duration": "10s", "vus": 1 }), |it| it.quick = true).unwrap();
+    let without =
+        overridden(json!({ "duration": "10s", "vus": 1 }), |it| it.scale = Some(QUICK)).unwrap();
     assert_eq!(without.scale, 0.1);
 }
 

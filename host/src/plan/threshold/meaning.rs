@@ -10,7 +10,7 @@ use super::{
 use crate::{
     metric::{Builtin, Kind, MetricId, Registry, Selector, Unit},
     plan::{
-        Derived, DerivedKind, Scenario,
+        Derived, DerivedKind, Per, Scenario,
         declare::HOST_TAGS,
         quantity::{byte_unit, shown, time_unit},
         section::suggestion,
@@ -282,6 +282,17 @@ impl Universe<'_> {
         match &derived.kind {
             DerivedKind::Formula(formula) => {
                 formula.figures().into_iter().all(|(metric, selector)| matches(metric, selector))
+            }
+            DerivedKind::Growth(growth) => {
+                let per = match &growth.per {
+                    Per::Time(_) => true,
+                    Per::Stage(scenario) => {
+                        let mut kept = self.scenarios.iter();
+                        kept.any(|it| it.name == *scenario && !it.stage_times().is_empty())
+                    }
+                    Per::Count { metric, selector, .. } => matches(metric, selector),
+                };
+                per && matches(&growth.metric, &growth.selector)
             }
             DerivedKind::RecoveryTime { metric, selector, stage, reference, .. } => {
                 let stages: Vec<_> =

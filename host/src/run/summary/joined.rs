@@ -82,6 +82,10 @@ impl Suite {
                 metric.tags.insert(key.clone(), value.clone());
                 metric
             }));
+            joined.derived.extend(summary.derived.into_iter().map(|mut derived| {
+                derived.name = group(&name, &derived.name);
+                derived
+            }));
             joined.checks.extend(summary.checks.into_iter().map(|mut check| {
                 check.group = group(&name, &check.group);
                 check
@@ -146,6 +150,7 @@ impl Suite {
             rows: Vec::new(),
             thresholds: Vec::new(),
             metrics: Vec::new(),
+            derived: Vec::new(),
             checks: Vec::new(),
             scenarios: Vec::new(),
             errors: Vec::new(),

@@ -34,7 +34,7 @@
 //! | [`target`] | the system under test as processes: start, ready, stop, kill, restart, sample |
 //! | [`workload`] | where virtual users come from: scripts and components |
 //! | [`executor`] | when iterations start |
-//! | [`run`] | one run: setup, executors, teardown, summary |
+//! | [`run`] | one run: setup, executors, the search that drives one, teardown, summary |
 //! | [`report`] | summary → terminal and JSON (pure) |
 //! | [`cli`] | argv, environment, files → plan; verdict → exit code |
 //!

@@ -6,6 +6,7 @@ mod check;
 mod component;
 mod contract;
 mod database;
+mod drivers;
 mod flags;
 mod input;
 mod lifecycle;

@@ -34,9 +34,9 @@ fn ask(ctx) {{
 /// Held by all cases; by one that starves a core, alone.
 static CORES: RwLock<()> = RwLock::new(());
 
-struct Case {
+pub(crate) struct Case {
     workplace: Workplace,
-    server: NatsServer,
+    pub(crate) server: NatsServer,
     _shared: Option<RwLockReadGuard<'static, ()>>,
     _alone: Option<RwLockWriteGuard<'static, ()>>,
 }
@@ -48,7 +48,7 @@ impl Case {
     }
 
     /// A case whose run is starved on purpose, beside which no other one runs.
-    fn alone() -> Self {
+    pub(crate) fn alone() -> Self {
         let alone = CORES.write().unwrap_or_else(PoisonError::into_inner);
         Self { _alone: Some(alone), ..Self::bare() }
     }
@@ -62,7 +62,7 @@ impl Case {
         }
     }
 
-    fn run(&self, script: &str) -> Ran {
+    pub(crate) fn run(&self, script: &str) -> Ran {
         self.run_on(&self.server.url(), script)
     }
 

@@ -59,6 +59,7 @@ fn scenario_lines(scenario: &ScenarioForecast) -> Vec<String> {
             time(longest)
         ));
     }
+    lines.extend(scenario.driver.iter().map(|driver| format!("  driven by    {driver}")));
     lines.extend(scenario.course.iter().map(point));
     lines
 }

@@ -14,6 +14,7 @@ use super::{
     iteration::{Beginning, Vu},
     lane::{Lane, arrival as arrival_options},
     pacer::Pacer,
+    probes,
     timer::Timer,
 };
 use crate::clock::Instant;
@@ -81,26 +82,32 @@ pub(super) async fn run(crew: &mut Crew, start: Instant, stop: &mut Stop) {
     let Some(dispatch) = &lane.shared.dispatch else { return };
     let Some(mut inbox) = dispatch.receiver(ground.shard) else { return };
     let schedule = lane.scenario().arrivals(lane.segment, ground.plan.seed);
-    if crew.begin(start, stop).await
-        && let Some(schedule) = schedule
-    {
+    let begun = crew.begin(start, stop).await;
+    if begun && lane.shared.probes.is_some() {
+        probes::run(crew, dispatch, &mut inbox, stop).await;
+    } else if begun && let Some(schedule) = schedule {
         let mut pacer = Pacer::new(schedule, start);
         let spin = arrival_options(executor).is_some_and(|arrival| arrival.spin);
         let mut timer = Timer::new(ground.clock, spin);
         pace(crew, &mut pacer, &mut timer, &mut inbox, stop).await;
-        let now = ground.clock.now();
-        let until = now.min(lane.end.get());
-        while let Some(arrival) = pacer.due(until) {
-            lane.counts.borrow_mut().planned += 1;
-            lane.never_start(&arrival, now, !stop.is_asked());
-        }
+        release_rest(&lane, &mut pacer, stop);
     }
     leave(&lane, dispatch, &mut inbox, stop);
     crew.finish(stop).await;
 }
 
+/// What was due before the end and was not released any more: it never started.
+pub(super) fn release_rest(lane: &Lane, pacer: &mut Pacer, stop: &Stop) {
+    let now = lane.ground.clock.now();
+    let until = now.min(lane.end.get());
+    while let Some(arrival) = pacer.due(until) {
+        lane.plan_arrival();
+        lane.never_start(&arrival, now, !stop.is_asked());
+    }
+}
+
 /// The pacing loop: release what is due, wait for what is next.
-async fn pace(
+pub(super) async fn pace(
     crew: &mut Crew,
     pacer: &mut Pacer,
     timer: &mut Timer,
@@ -145,7 +152,7 @@ async fn pace(
 
 fn release(crew: &mut Crew, lane: &Lane, arrival: Arrival) {
     let Some(dispatch) = &lane.shared.dispatch else { return };
-    lane.counts.borrow_mut().planned += 1;
+    lane.plan_arrival();
     let Release { binding, make } = dispatch.release(lane.ground.shard, arrival);
     match binding {
         Binding::Here => offer(lane, &arrival),
@@ -160,7 +167,7 @@ fn release(crew: &mut Crew, lane: &Lane, arrival: Arrival) {
 }
 
 /// Hands an arrival to an idle VU of this shard, the one that was idle last: its memory is warm.
-fn offer(lane: &Lane, arrival: &Arrival) {
+pub(super) fn offer(lane: &Lane, arrival: &Arrival) {
     let idle = lane.idle.borrow_mut().pop();
     debug_assert!(idle.is_some(), "an arrival is bound only to a shard with a free VU");
     match idle {

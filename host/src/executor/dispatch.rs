@@ -196,6 +196,14 @@ impl Dispatch {
         std::mem::take(&mut state.waiting).into_iter().map(|Reverse(arrival)| arrival).collect()
     }
 
+    /// Takes all that waits: it is given up.
+    pub(super) fn take_waiting(&self) -> Vec<Arrival> {
+        std::mem::take(&mut self.lock().waiting)
+            .into_iter()
+            .map(|Reverse(arrival)| arrival)
+            .collect()
+    }
+
     /// Arrivals that wait.
     pub(super) fn waiting(&self) -> usize {
         self.lock().waiting.len()

@@ -266,9 +266,24 @@ impl Vu {
                 }
             }
         }
+        if self.lane.scenario().driver.is_some() {
+            self.record_end(ended, Span::between(at, ended), ended_as);
+        }
         let host_calls = self.primitives.scope.host_calls();
         if host_calls > 0 {
             recorder.add(Builtin::GuestHostCalls.id(), tags, at, host_calls as f64);
+        }
+    }
+
+    /// What a driver sees of an iteration: that it ended, when it ended, and how long it was there.
+    fn record_end(&self, ended: Instant, response: Span, ended_as: &Ended) {
+        let (lane, recorder) = (&self.lane, &self.lane.ground.recorder);
+        let tags = lane.tags_of_end(ended);
+        lane.count_inside(-1);
+        let seconds = response.duration().as_secs_f64();
+        recorder.add(Builtin::IterationsEndedSeconds.id(), tags, ended, seconds);
+        if matches!(ended_as, Ended::Completed(Ok(()))) {
+            recorder.add(Builtin::IterationsEnded.id(), tags, ended, 1.0);
         }
     }
 
@@ -308,6 +323,7 @@ impl Lane {
 
     fn give_up(&self, count: Builtin, arrival: &Arrival, now: Instant, by_runner: bool) {
         self.counts.borrow_mut().runner_short += u64::from(by_runner);
+        self.count_inside(-1);
         let tags = self.tags_at(arrival.due, arrival.stage);
         let recorder = &self.ground.recorder;
         let waited = Span::between(arrival.due, now).nanos();

@@ -12,11 +12,12 @@ use super::{
     dispatch::Dispatch,
     ground::{Ground, extra_tags},
     handle::Handle,
+    probes::{Held, Order, Probes},
     tally::Counts,
 };
 use crate::{
     clock::Instant,
-    metric::{Phase, TagSet},
+    metric::{Name, Phase, TagSet},
     plan::{Arrival, Executor, Plan, Scenario, Segment},
 };
 
@@ -35,6 +36,8 @@ pub struct ScenarioShared {
     pub(super) next_iteration: AtomicU64,
     /// Arrival-rate executors.
     pub(super) dispatch: Option<Dispatch>,
+    /// A search.
+    pub(super) probes: Option<Probes>,
 }
 
 impl ScenarioShared {
@@ -53,6 +56,7 @@ impl ScenarioShared {
                 Dispatch::new(used, peak, (first, max), arrival.on_late, arrival.max_backlog)
             });
             all.push(Arc::new(Self {
+                probes: scenario.search().map(|_| Probes::new(used)),
                 index,
                 first_vu,
                 first_vus: first,
@@ -75,6 +79,18 @@ impl ScenarioShared {
     /// Arrivals that wait for a VU.
     pub fn waiting(&self) -> usize {
         self.dispatch.as_ref().map_or(0, Dispatch::waiting)
+    }
+
+    /// Tells the lanes of a search what to do next.
+    pub fn tell(&self, order: &Order) {
+        if let Some(probes) = &self.probes {
+            probes.tell(order);
+        }
+    }
+
+    /// Arrivals of a search that are in the system: due, and neither ended nor given up.
+    pub fn inside(&self) -> u64 {
+        self.probes.as_ref().map_or(0, Probes::inside)
     }
 }
 
@@ -117,6 +133,8 @@ pub struct Lane {
     pub(super) spent: Cell<u64>,
     /// The VUs, by their order on this shard.
     pub(super) handles: RefCell<Vec<Rc<Handle>>>,
+    /// Of a search: the probes so far.
+    probes: RefCell<Vec<Held>>,
     /// Arrival-rate: VUs that wait for an arrival, the latest last.
     pub(super) idle: RefCell<Vec<Rc<Handle>>>,
 }
@@ -143,6 +161,7 @@ impl Lane {
             spent: Cell::default(),
             handles: RefCell::default(),
             idle: RefCell::default(),
+            probes: RefCell::default(),
             ground: Rc::clone(ground),
             shared: Arc::clone(shared),
         }))
@@ -170,6 +189,10 @@ impl Lane {
 
     /// The stage at an instant of the run.
     pub(super) fn stage_at(&self, at: Instant) -> usize {
+        let probes = self.probes.borrow();
+        if !probes.is_empty() {
+            return probes.partition_point(|probe| probe.from <= at).saturating_sub(1);
+        }
         let elapsed = at.since(self.start.get());
         let last = self.stages.len().saturating_sub(1);
         self.stages.iter().position(|(_, end)| elapsed < *end).unwrap_or(last)
@@ -182,6 +205,9 @@ impl Lane {
 
     /// The tags of an iteration that was due then.
     pub(super) fn tags_at(&self, due: Instant, stage: usize) -> TagSet {
+        if let Some(probe) = self.probes.borrow().get(stage) {
+            return probe.tags;
+        }
         let tags = self.tags.get(stage).or(self.tags.first()).copied().unwrap_or_default();
         if due.since(self.start.get()) < self.scenario().warmup {
             return TagSet { phase: Phase::Warmup, ..tags };
@@ -193,6 +219,34 @@ impl Lane {
     pub(super) fn busy_ns(&self, now: Instant) -> u64 {
         let running = u64::from(self.counts.borrow().running);
         self.spent.get().wrapping_add(running.wrapping_mul(now.as_nanos()))
+    }
+
+    /// The tags of what ended then: of the level that was under way.
+    pub(super) fn tags_of_end(&self, at: Instant) -> TagSet {
+        let stage = self.stage_at(at);
+        let tags = self.tags_at(at, stage);
+        let over = self.probes.borrow().get(stage).is_some_and(|probe| at >= probe.to);
+        if over { TagSet { level: Name::NONE, ..tags } } else { tags }
+    }
+
+    /// A probe of a search begins.
+    pub(super) fn begin_probe(&self, level: Name, from: Instant, to: Instant) {
+        let tags = self.tags.first().copied().unwrap_or_default();
+        self.probes.borrow_mut().push(Held { tags: TagSet { level, ..tags }, from, to });
+        self.end.set(to);
+    }
+
+    /// An arrival is due.
+    pub(super) fn plan_arrival(&self) {
+        self.counts.borrow_mut().planned += 1;
+        self.count_inside(1);
+    }
+
+    /// Arrivals that came (or, below 0, left): a search watches how many are there.
+    pub(super) fn count_inside(&self, change: i64) {
+        if let Some(probes) = &self.shared.probes {
+            probes.count(change);
+        }
     }
 
     /// The scenario begins.
@@ -234,5 +288,9 @@ fn tags(ground: &Ground, scenario: &Scenario, stages: &[(Rc<str>, Duration)]) ->
     if stages.is_empty() {
         return vec![tags];
     }
-    stages.iter().map(|(name, _)| TagSet { stage: names.intern(name), ..tags }).collect()
+    let of_stage = |(index, (name, _)): (usize, &(Rc<str>, Duration))| {
+        let level = scenario.level_of(index).map_or(Name::NONE, |level| names.intern(&level.name));
+        TagSet { stage: names.intern(name), level, ..tags }
+    };
+    stages.iter().enumerate().map(of_stage).collect()
 }

@@ -10,6 +10,9 @@
 //! each shard's share of the schedule there; an arrival is bound to a VU only when it is released, by
 //! the scenario's [`dispatch::Dispatch`], to one that is free, on whichever shard it is.
 //!
+//! A scenario with levels is an executor with stages like any other; one that searches is told its probes
+//! while it runs ([`probes`]).
+//!
 //! What is kept exact: planned = started + dropped + never started; started = completed +
 //! interrupted ([`tally::Counts`]). There are no timers per VU: a VU that waits costs one task, and
 //! everything that ends it (the stop, a ramp-down, `iteration_timeout`) goes through its handle.
@@ -27,6 +30,7 @@ mod iteration;
 mod lane;
 mod pacer;
 mod per_vu_iterations;
+mod probes;
 mod ramping_arrival_rate;
 mod ramping_vus;
 mod shared_iterations;
@@ -36,5 +40,6 @@ mod timer;
 pub use crew::Crew;
 pub use ground::{Ground, Notice, VuSource, Workload};
 pub use lane::{Lane, ScenarioShared};
+pub use probes::{Order, Probe};
 pub use tally::{Counts, ErrorTally};
 pub use timer::Timer;

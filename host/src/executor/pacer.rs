@@ -13,20 +13,28 @@ pub(super) struct Pacer {
     schedule: ArrivalSchedule,
     start: Instant,
     next: Option<(u64, Instant, usize)>,
+    /// What is added to the schedule's numbers and stages.
+    before: (u64, usize),
 }
 
 impl Pacer {
     /// A pacer whose schedule begins at `start`.
     pub(super) fn new(mut schedule: ArrivalSchedule, start: Instant) -> Self {
         let next = schedule.next();
-        Self { schedule, start, next }
+        Self { schedule, start, next, before: (0, 0) }
+    }
+
+    /// The same for a schedule that is a later part of its scenario.
+    pub(super) fn numbered(self, first: u64, stage: usize) -> Self {
+        Self { before: (first, stage), ..self }
     }
 
     /// The next arrival that is due at `now`, released at `now`.
     pub(super) fn due(&mut self, now: Instant) -> Option<Arrival> {
         let due = self.next_due().filter(|due| *due <= now)?;
         let (number, _, stage) = std::mem::replace(&mut self.next, self.schedule.next())?;
-        Some(Arrival { number, due, released: now, stage })
+        let (first, before) = self.before;
+        Some(Arrival { number: first + number, due, released: now, stage: before + stage })
     }
 
     /// When the next arrival is due.

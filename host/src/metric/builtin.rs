@@ -54,6 +54,8 @@ builtins! {
     DispatchRelease "dispatch_delay_release" Trend Nanoseconds "First part of the dispatch delay, the runner's: due to released.";
     DispatchQueue "dispatch_delay_queue" Trend Nanoseconds "Second part of the dispatch delay, the system's: released to a VU being free.";
     DispatchStart "dispatch_delay_start" Trend Nanoseconds "Third part of the dispatch delay, the runner's: VU free to first guest instruction.";
+    IterationsEnded "iterations_ended" Counter Count "Iterations that ended without an error, at the instant of their end: the throughput of a scenario with levels or a search.";
+    IterationsEndedSeconds "iterations_ended_seconds" Counter Seconds "Response times of all iterations that ended, at the instant of their end: per second, how many were in the system (Little's law).";
     Checks "checks" Rate Count "The share of checks that held.";
     Vus "vus" Gauge Count "VUs that are running an iteration.";
     VusMax "vus_max" Gauge Count "VUs that exist.";

@@ -187,6 +187,7 @@ impl Plan {
             notes: Vec::new(),
         };
         plan.judge_by(&section, registry, &declared, unmeasured)?;
+        plan.check_search()?;
         if let Some(scale) = overrides.scale {
             plan.quicken(scale);
         }
@@ -328,7 +329,10 @@ impl Plan {
         }
         for derived in &self.derived {
             match &derived.kind {
-                DerivedKind::Formula(_) => {}
+                // The judge's courses of them are kept by this process.
+                DerivedKind::Formula(_)
+                | DerivedKind::Scaling { .. }
+                | DerivedKind::Search { .. } => {}
                 DerivedKind::RecoveryTime { metric, selector, .. } => add(metric, selector),
                 DerivedKind::Growth(growth) => {
                     add(&growth.metric, &growth.selector);
@@ -403,6 +407,7 @@ fn draft(name: &str, executor: Executor, max_vus_open: bool) -> Draft {
         cpu_timeout: Duration::from_secs(5),
         connection: super::ConnectionSharing::default(),
         generator_limited: super::GeneratorLimited::default(),
+        driver: None,
     };
     Draft { scenario, max_vus_open, pre_allocated_given: !max_vus_open, exec_given: false }
 }
@@ -498,7 +503,7 @@ fn effective_scenarios(
             Draft {
                 max_vus_open: open,
                 pre_allocated_given: !open,
-                scenario: Scenario { executor, ..first.scenario },
+                scenario: Scenario { executor, driver: None, ..first.scenario },
                 ..first
             }
         } else {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use winnow::error::ErrMode;
 
 use super::{
-    declare,
+    Scenario, declare,
     quantity::{number, parse_duration, shown},
     section::{Item, Section, listed, suggestion},
     threshold::{
@@ -54,7 +54,61 @@ pub enum DerivedKind {
     },
     /// How much a metric grows.
     Growth(Growth),
+    /// How a scenario with levels scales.
+    Scaling {
+        /// The scenario.
+        scenario: String,
+        /// Which figure of it.
+        value: ScalingValue,
+    },
+    /// What a search found.
+    Search {
+        /// Which figure of it.
+        value: SearchValue,
+    },
 }
+
+/// A figure of what a search found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchValue {
+    /// The highest rate that passed, per second; as an interval, up to the lowest that did not.
+    MaxRate,
+    /// The same divided by what is expected.
+    Headroom,
+}
+
+/// A figure of how a scenario scales.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScalingValue {
+    /// The highest level up to which 95 % of what was asked was achieved; closed model: the number of
+    /// VUs from which more of them bring less than they should.
+    Knee,
+    /// The highest throughput, per second.
+    Peak,
+    /// Contention: the coefficient σ of the Universal Scalability Law.
+    Sigma,
+    /// Coherence: its coefficient κ.
+    Kappa,
+    /// Throughput per second of one in the system.
+    Lambda,
+    /// The knee, or the highest level if none was reached, divided by what is expected.
+    Headroom,
+    /// How much more slowly the response time grows than the load: the elasticity of its mean.
+    Elasticity,
+}
+
+/// As they are written.
+const SCALING: &[(&str, ScalingValue)] = &[
+    ("knee", ScalingValue::Knee),
+    ("peak", ScalingValue::Peak),
+    ("sigma", ScalingValue::Sigma),
+    ("kappa", ScalingValue::Kappa),
+    ("lambda", ScalingValue::Lambda),
+    ("headroom", ScalingValue::Headroom),
+    ("elasticity", ScalingValue::Elasticity),
+];
 
 /// How much a figure of a metric, taken each second, grows per something.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,6 +217,8 @@ fn one(
     match *name {
         "formula" => read_formula(&section.require("formula", "\"a.count / b.count\"")?),
         "recovery_time" => recovery_time(&section, universe),
+        "scaling" => scaling(&section, universe),
+        "search" => search(&section, universe),
         _ => growth(&section, universe),
     }
 }
@@ -172,6 +228,8 @@ const KINDS: &[(&str, &[&str])] = &[
     ("formula", &["kind", "formula"]),
     ("recovery_time", &["kind", "metric", "aggregate", "stage", "reference", "factor"]),
     ("growth", &["kind", "metric", "aggregate", "per", "relative", "scenario"]),
+    ("scaling", &["kind", "scenario", "value"]),
+    ("search", &["kind", "value"]),
 ];
 
 /// What is written in two keys and read as one figure, `metric.aggregate{selector}`; also as text.
@@ -202,6 +260,65 @@ fn figure_of(
         .map_err(|fault| in_text(item, &text, fault, what))?;
     let selector = figure.selector.map(|selector| selector.value).unwrap_or_default();
     Ok((id, selector, figure.aggregate.value, text))
+}
+
+fn search(
+    section: &Section<'_>,
+    universe: &Universe<'_>,
+) -> Result<(String, DerivedKind, Unit), Diagnostic> {
+    let item = section.require("value", "\"max_rate\"")?;
+    let value =
+        item.choice(&[("max_rate", SearchValue::MaxRate), ("headroom", SearchValue::Headroom)])?;
+    let Some(search) = universe.scenarios.iter().find_map(Scenario::search) else {
+        return Err(section
+            .whole()
+            .error("no scenario has a `search`")
+            .help("add `search: #{ from: 100, to: 100000, probe: \"5s\" }` to one"));
+    };
+    if value == SearchValue::Headroom && search.expected.is_none() {
+        return Err(item
+            .error("the search does not say what is expected")
+            .help("add `expected: 250` to it"));
+    }
+    Ok((format!("{} of the search", item.string()?), DerivedKind::Search { value }, Unit::Count))
+}
+
+fn scaling(
+    section: &Section<'_>,
+    universe: &Universe<'_>,
+) -> Result<(String, DerivedKind, Unit), Diagnostic> {
+    let driven = universe.scenarios.iter().filter(|scenario| scenario.levels().is_some());
+    let names: Vec<_> = driven.clone().map(|scenario| scenario.name.as_str()).collect();
+    let item = section.require("value", "\"knee\"")?;
+    let value = item.choice(SCALING)?;
+    let scenario = match (section.get("scenario"), names.as_slice()) {
+        (None, [only]) => (*only).to_owned(),
+        (None, _) => {
+            return Err(section
+                .whole()
+                .error(format!("{} scenarios have `levels`", names.len()))
+                .help("say which one is meant: `scenario: \"NAME\"`"));
+        }
+        (Some(written), _) => {
+            let name = written.string()?;
+            if !names.contains(&name) {
+                return Err(written
+                    .error(format!("there is no scenario `{}` with `levels`", shown(name)))
+                    .help(suggestion(name, &names)));
+            }
+            name.to_owned()
+        }
+    };
+    let expects = |it: &Scenario| it.levels().is_some_and(|levels| levels.expected.is_some());
+    if value == ScalingValue::Headroom
+        && !driven.clone().any(|it| it.name == scenario && expects(it))
+    {
+        return Err(item
+            .error(format!("the scenario `{scenario}` does not say what is expected"))
+            .help("add `expected: 250` beside its `levels`"));
+    }
+    let source = format!("{} of the scaling of {scenario}", item.string()?);
+    Ok((source, DerivedKind::Scaling { scenario, value }, Unit::Count))
 }
 
 fn growth(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Executor, Plan, Scenario, Segment, Start};
+use super::{Executor, MOST_PROBES, Plan, Scenario, Segment, Start};
 use crate::clock::Instant;
 
 /// How many points of a scenario's course are shown, beside those where stages meet.
@@ -46,6 +46,8 @@ pub struct ScenarioForecast {
     /// Little's law: an iteration may take this long on average before `max_vus` VUs are too few for
     /// the highest rate; `None` in the closed model.
     pub longest_iteration: Option<Duration>,
+    /// What drives it beside its executor, in words.
+    pub driver: Option<String>,
     /// Its course.
     pub course: Vec<Point>,
 }
@@ -119,6 +121,7 @@ impl Plan {
             max_vus,
             rate,
             longest_iteration,
+            driver: driver(scenario),
             course: course(scenario),
         }
     }
@@ -157,7 +160,33 @@ impl Executor {
     }
 }
 
+fn driver(scenario: &Scenario) -> Option<String> {
+    if let Some(search) = scenario.search() {
+        return Some(format!(
+            "a search from {}/s to {}/s: probes of {:?}, until what passes and what fails differ by {} % \
+             and both stood twice, {MOST_PROBES} probes at the most",
+            search.from,
+            search.to,
+            search.probe,
+            search.precision * 100.0
+        ));
+    }
+    let levels = scenario.levels()?;
+    let unit = if scenario.executor.is_open() { "/s" } else { " VUs" };
+    let length =
+        scenario.level_times().first().map_or(Duration::ZERO, |it| it.to.saturating_sub(it.from));
+    let names: Vec<_> = levels.levels.iter().map(|level| level.asked.to_string()).collect();
+    Some(format!(
+        "levels {}{unit}, {length:?} each with a drain behind it; the law of scaling is fitted to them",
+        names.join(", ")
+    ))
+}
+
 fn course(scenario: &Scenario) -> Vec<Point> {
+    if scenario.search().is_some() {
+        // Each probe follows from what the one before showed.
+        return Vec::new();
+    }
     let (segment, nanos) = (Segment::default(), scenario.executor.duration().as_nanos() as u64);
     let arrivals = scenario.arrivals(segment, 0);
     let vus = scenario.vus(segment);

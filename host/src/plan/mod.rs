@@ -18,6 +18,7 @@ mod quick;
 mod row;
 mod scenario;
 mod schedule;
+mod search;
 mod section;
 mod segment;
 pub mod suite;
@@ -25,7 +26,7 @@ mod target;
 pub mod threshold;
 
 pub use build::{Backends, Consumer, MetricDeclaration, Plan, PlanInput};
-pub use derived::{Derived, DerivedKind, Formula, Growth, Per};
+pub use derived::{Derived, DerivedKind, Formula, Growth, Per, ScalingValue, SearchValue};
 pub use forecast::{Forecast, MeanAndPeak, Point, ScenarioForecast};
 pub use limits::Limits;
 pub use options::{Options, Overrides, Shortcuts};
@@ -33,8 +34,8 @@ pub use quantity::{format_duration, parse_bytes, parse_duration};
 pub use quick::{GROWTH_SECONDS, QUICK, samples_needed};
 pub use row::{Backend, Priority, Row};
 pub use scenario::{
-    Arrival, ConnectionSharing, Executor, GeneratorLimited, OnLate, Pacing, RateStage, Scenario,
-    Start, VuStage,
+    Arrival, ConnectionSharing, Driver, Executor, GeneratorLimited, Level, LevelTime, Levels,
+    MOST_PROBES, OnLate, Pacing, RateStage, Scenario, Search, Start, VuStage,
 };
 pub use schedule::{ArrivalSchedule, VuSchedule};
 pub use segment::Segment;

@@ -67,8 +67,11 @@ pub struct Shortcuts {
 /// ops: ["user_stats"]
 /// derived: #{ NAME: "a.count / b.count" }             or #{ kind: "recovery_time", … },
 ///     #{ kind: "growth", metric: "runner_rss_bytes", aggregate: "avg", per: "1h" }: also per "stage" (of
-///     `scenario:`), per "1000 bus_requests{op:x}"; `relative: true` in percent of the beginning. In
-///     thresholds `value` is the slope, `min` and `max` are the ends of its 95 % interval.
+///     `scenario:`), per "1000 bus_requests{op:x}"; `relative: true` in percent of the beginning.
+///     #{ kind: "scaling", scenario: "mix", value: "knee" }: of a scenario with `levels`; also peak sigma
+///     kappa lambda headroom elasticity.
+///     #{ kind: "search", value: "max_rate" }, or "headroom": of the scenario with a `search`.
+///     In thresholds `value` is the estimate, `min` and `max` are the ends of its 95 % interval.
 /// services: #{ "subject": "function" }               or #{ handler: "function", stream: "S", consumer: "c" }
 /// tags: #{ KEY: "value" }
 /// seed: 7, setup_timeout: "60s", teardown_timeout: "60s"

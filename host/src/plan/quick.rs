@@ -121,7 +121,8 @@ impl Plan {
             if selector.0.get("scenario").is_some_and(|name| *name != scenario.name) {
                 continue;
             }
-            let (expected, length) = scenario.expected(selector.0.get("stage"));
+            let (expected, length) =
+                scenario.expected(selector.0.get("stage").or(selector.0.get("level")));
             iterations = iterations.zip(expected).map(|(sum, expected)| sum + expected);
             seconds = seconds.max(length);
         }
@@ -167,6 +168,10 @@ impl Threshold {
 impl Scenario {
     /// Iterations of a stage, or of all, where they are known; and seconds.
     fn expected(&self, stage: Option<&String>) -> (Option<f64>, f64) {
+        if let Some(search) = self.search() {
+            let probe = search.probe.as_secs_f64();
+            return (Some(search.from * probe), probe);
+        }
         let whole = self.executor.duration().as_secs_f64();
         match &self.executor {
             Executor::SharedIterations { iterations, .. } => (Some(*iterations as f64), whole),
@@ -221,6 +226,13 @@ impl Scenario {
             shorter(at);
         }
         shorter(&mut self.warmup);
+        if let Some(driver) = &mut self.driver
+            && let Some(longest) = driver.quicken(scale)
+            && let Executor::ConstantArrivalRate { duration, .. } = &mut self.executor
+        {
+            *duration = longest;
+            return;
+        }
         let fewer = |number: &mut u64| *number = ((*number as f64 * scale).ceil() as u64).max(1);
         match &mut self.executor {
             Executor::SharedIterations { vus, iterations, .. } => {
@@ -231,13 +243,15 @@ impl Scenario {
             Executor::ConstantVus { duration, .. }
             | Executor::ConstantArrivalRate { duration, .. } => shorter(duration),
             Executor::RampingVus { stages, .. } => {
-                for stage in stages {
+                for (index, stage) in stages.iter_mut().enumerate() {
                     shorter(&mut stage.duration);
+                    self.driver.iter().for_each(|it| it.lengthen(index, &mut stage.duration));
                 }
             }
             Executor::RampingArrivalRate { stages, .. } => {
-                for stage in stages {
+                for (index, stage) in stages.iter_mut().enumerate() {
                     shorter(&mut stage.duration);
+                    self.driver.iter().for_each(|it| it.lengthen(index, &mut stage.duration));
                 }
             }
         }

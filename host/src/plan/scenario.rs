@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub(super) mod driver;
 pub(super) mod read;
+
+pub use driver::{Driver, Level, LevelTime, Levels, MOST_PROBES, Search};
 
 use super::{ArrivalSchedule, Segment, VuSchedule};
 
@@ -35,6 +38,8 @@ pub struct Scenario {
     pub connection: ConnectionSharing,
     /// What a run means whose generator was the bottleneck (SEMANTICS §5).
     pub generator_limited: GeneratorLimited,
+    /// What drives it beside its executor.
+    pub driver: Option<Driver>,
 }
 
 /// When a scenario starts.
@@ -260,8 +265,12 @@ impl Executor {
 
 impl Scenario {
     /// When iterations are due, for the arrival-rate executors. `seed` is the run's; Poisson arrivals
-    /// of two scenarios of a run are different sequences.
+    /// of two scenarios of a run are different sequences. `None` for a search too: its probes are told
+    /// while it runs.
     pub fn arrivals(&self, segment: Segment, seed: u64) -> Option<ArrivalSchedule> {
+        if self.search().is_some() {
+            return None;
+        }
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());
         hasher.update(self.name.as_bytes());

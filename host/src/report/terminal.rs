@@ -5,6 +5,7 @@
 //! rather than on one that wraps. A figure that censored samples leave open is shown as `≥`. The page
 //! is made of a [`Summary`] alone; what comes from workloads passes [`printable`].
 
+mod drivers;
 mod targets;
 
 use anstyle::{AnsiColor, Style};
@@ -42,6 +43,8 @@ pub fn render(summary: &Summary, options: Options) -> String {
     page.thresholds(summary);
     page.checks(summary);
     page.derived(summary);
+    drivers::scaling(&mut page, summary);
+    drivers::searches(&mut page, summary);
     page.latency(summary);
     page.load(summary);
     page.errors(summary);
@@ -217,7 +220,7 @@ impl Page {
             let name = printable(&derived.name, TEXT);
             let figure = derived.value.map_or("no value".to_owned(), |value| quantity(value, unit));
             let interval = derived.interval.map_or_else(String::new, |[low, high]| {
-                format!("  95 % in {} to {}", quantity(low, unit), quantity(high, unit))
+                format!("  in {} to {}", quantity(low, unit), quantity(high, unit))
             });
             self.line(&format!("  {name}  {figure}{interval}"));
             self.note(6, &printable(&derived.source, 4 * TEXT));

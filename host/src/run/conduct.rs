@@ -24,6 +24,7 @@ use super::{
     facts::Ledger,
     health,
     memory::{self, Footprint},
+    search::Hunt,
     shard::{Command, Interval, Report, Wires},
     stop::{StopLevel, StopSignal},
     targets::Targets,
@@ -54,6 +55,8 @@ pub(super) struct Conductor {
     judge: Judge,
     ledger: Ledger,
     recorder: Recorder,
+    /// The plan's search, if it has one.
+    hunt: Option<Hunt>,
     next_tick: Instant,
     /// When the whole run is stopped from outside.
     deadline: Option<Instant>,
@@ -109,6 +112,7 @@ impl Conductor {
             judge: Judge::new(Arc::clone(&shared.plan), shared.names.clone(), shards),
             ledger: Ledger::new(&shared, shards),
             recorder: Recorder::new(shared.recorder_config(), shards, now),
+            hunt: Hunt::of(&shared.plan, shards),
             next_tick: now + TICK,
             deadline: shared.plan.timeout.map(|timeout| now + timeout),
             stopped: None,
@@ -271,7 +275,8 @@ impl Conductor {
             if self.given_up() {
                 break;
             }
-            if let Some((shard, Report::Ended { scenario, at })) = self.next(None).await {
+            let wake = self.search(&standing);
+            if let Some((shard, Report::Ended { scenario, at })) = self.next(wake).await {
                 ended_by[scenario][shard] = true;
                 self.ledger.scenario_ended(scenario, at);
             }
@@ -282,6 +287,19 @@ impl Conductor {
         self.look_at_targets().await;
         self.ledger.end(&self.recorder, end, &self.shared);
         self.collect_load().await;
+    }
+
+    /// Lets a search go on whose scenario is running; when it wants to be asked again.
+    fn search(&mut self, standing: &[Standing]) -> Option<Instant> {
+        let hunt = self.hunt.as_mut().filter(|_| self.stopped.is_none())?;
+        if standing[hunt.scenario] != Standing::Running {
+            return None;
+        }
+        let step = hunt.step(&self.shared, &self.ledger, &self.alive);
+        if step.tell {
+            self.tell_all(&Command::Tell);
+        }
+        step.wake
     }
 
     async fn teardown(&mut self) {
@@ -342,6 +360,7 @@ impl Conductor {
         let mut facts = self.ledger.facts(&self.shared);
         facts.remarks.append(&mut self.remarks);
         facts.targets = self.targets.map(Targets::facts).unwrap_or_default();
+        facts.search = self.hunt.map(Hunt::facts);
         // What ends a run before its time stops it; a bug, or a load that never began, need not.
         let broken = facts.causes.iter().any(|(cause, _)| *cause == Cause::Internal);
         let complete = self.begun.is_some() && !stopped && !broken;
@@ -577,6 +596,9 @@ impl Conductor {
 
     fn observe(&mut self, shard: usize, interval: &Interval) {
         self.judge.observe(&interval.snapshot);
+        if let Some(hunt) = &mut self.hunt {
+            hunt.observe(shard, interval);
+        }
         self.ledger.observe(shard, interval, self.shared.clock.now());
     }
 

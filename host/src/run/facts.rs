@@ -188,7 +188,8 @@ impl Ledger {
         total
     }
 
-    fn of_scenario(&self, scenario: usize) -> Counts {
+    /// How a scenario stands on all shards together, as last told.
+    pub(super) fn of_scenario(&self, scenario: usize) -> Counts {
         let mut sum = Counts::default();
         self.counts.iter().for_each(|shard| sum += shard[scenario]);
         sum
@@ -253,7 +254,16 @@ impl Ledger {
         let mut causes = self.causes;
         causes.sort_by_key(|(cause, _)| *cause);
         let errors = self.errors.facts();
-        Facts { duration, scenarios, runner, errors, causes, remarks, targets: Vec::new() }
+        Facts {
+            duration,
+            scenarios,
+            search: None,
+            runner,
+            errors,
+            causes,
+            remarks,
+            targets: Vec::new(),
+        }
     }
 
     /// The part of the run that an instant belongs to: its phase, and scenario and stage where one

@@ -22,6 +22,7 @@ mod hosted;
 mod load;
 mod log;
 mod memory;
+mod search;
 mod serve;
 mod services;
 mod shard;

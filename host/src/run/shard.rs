@@ -47,6 +47,8 @@ pub(super) enum Command {
     Start { scenario: usize, at: Instant },
     /// No new iterations; interrupt the running ones.
     Stop,
+    /// Hand over what was measured so far.
+    Tell,
     /// Run `teardown` here.
     Teardown,
     /// Hand over the rest and end.
@@ -179,6 +181,11 @@ async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Ca
                     }
                     state.ground.recorder.start_at(start);
                 }
+                Some(Command::Tell) => {
+                    if let Ok(place) = intervals.reserve().await {
+                        place.send((index, state.interval()));
+                    }
+                }
                 Some(command) => state.obey(command),
             },
             Some(ended) = state.tasks.join_next() => {
@@ -263,7 +270,7 @@ impl Shard {
             Command::Teardown => {
                 self.tasks.spawn_local(async move { Report::Teardown(teardown(ground).await) });
             }
-            Command::Begin(_) | Command::End(_) | Command::Finish => {}
+            Command::Begin(_) | Command::End(_) | Command::Tell | Command::Finish => {}
         }
     }
 

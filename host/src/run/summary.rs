@@ -18,8 +18,8 @@ use crate::{
     metric::{Builtin, Cell, Kind, Names, Phase, Selector, TagSet, Totals, Trend, Unit},
     plan::{Backend, Plan, threshold::Aggregate},
     verdict::{
-        Cause, DerivedValue, ErrorFacts, Facts, Figure, Judgement, RunnerFacts, Samples,
-        ScenarioFacts, Status, TargetFacts, ThresholdResult,
+        Cause, DerivedValue, ErrorFacts, Facts, Figure, Judgement, RunnerFacts, Samples, Scaling,
+        ScenarioFacts, SearchFacts, Status, TargetFacts, ThresholdResult,
     },
 };
 
@@ -47,6 +47,12 @@ pub struct Summary {
     /// Each derived metric, with its interval where it has one.
     #[serde(default)]
     pub derived: Vec<DerivedSummary>,
+    /// How scenarios with levels scale.
+    #[serde(default)]
+    pub scaling: Vec<Scaling>,
+    /// What searches found, with all of their probes.
+    #[serde(default)]
+    pub searches: Vec<SearchFacts>,
     /// Each check.
     pub checks: Vec<CheckSummary>,
     /// How each scenario went.
@@ -332,6 +338,8 @@ impl Summary {
             thresholds: judgement.thresholds.iter().cloned().map(tidy_threshold).collect(),
             metrics: metrics(&input),
             derived: judgement.derived.iter().filter_map(|it| derived(plan, it)).collect(),
+            scaling: judgement.scaling.clone(),
+            searches: facts.search.iter().cloned().collect(),
             checks: checks(&input),
             scenarios: facts.scenarios.iter().cloned().map(tidy_scenario).collect(),
             errors: facts.errors.clone(),

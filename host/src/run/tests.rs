@@ -2,6 +2,7 @@
 //! SEMANTICS §1 whatever happens.
 
 mod closed;
+mod drivers;
 mod identity;
 mod lifecycle;
 mod open;
@@ -238,6 +239,7 @@ pub(super) fn scenario(name: &str, executor: Executor) -> Scenario {
         cpu_timeout: Duration::from_secs(5),
         connection: ConnectionSharing::Shard,
         generator_limited: GeneratorLimited::Invalid,
+        driver: None,
     }
 }
 

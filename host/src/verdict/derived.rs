@@ -17,6 +17,7 @@ use super::{
     evaluate::{Scene, is_of_target},
     growth,
     samples::{Figure, Samples},
+    scaling::{self, Scaling},
     window::whole_seconds,
 };
 use crate::{
@@ -217,6 +218,7 @@ pub(super) fn values(
     scene: &Scene<'_>,
     recoveries: &Recoveries,
     courses: &Courses,
+    scalings: &[Scaling],
 ) -> Vec<DerivedValue> {
     let value = |(index, derived): (usize, &Derived)| {
         let exact = |value: Option<f64>| {
@@ -226,6 +228,15 @@ pub(super) fn values(
             DerivedKind::Formula(formula) => exact(evaluate(scene, formula)),
             kind @ DerivedKind::RecoveryTime { .. } => exact(recoveries.time(scene, index, kind)),
             DerivedKind::Growth(growth) => growth::value(scene, courses, derived, growth),
+            DerivedKind::Search { value } => {
+                match scene.facts.and_then(|facts| facts.search.as_ref()) {
+                    Some(found) => found.value(&derived.name, *value),
+                    None => DerivedValue::missing(&derived.name, "nothing was probed".to_owned()),
+                }
+            }
+            DerivedKind::Scaling { scenario, value } => {
+                scaling::value(scalings, &derived.name, scenario, *value)
+            }
         }
     };
     scene.plan.derived.iter().enumerate().map(value).collect()

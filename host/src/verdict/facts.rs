@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::SearchFacts;
+
 /// What the engine knows at the end of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -11,6 +13,8 @@ pub struct Facts {
     pub duration: Duration,
     /// Each scenario, in the plan's order.
     pub scenarios: Vec<ScenarioFacts>,
+    /// What a search found.
+    pub search: Option<SearchFacts>,
     /// The runner itself.
     pub runner: RunnerFacts,
     /// Iteration errors by scenario, kind and message, the most frequent first; bounded.

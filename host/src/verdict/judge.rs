@@ -6,11 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Cause, Facts, Judgement, Status, ThresholdResult,
+    Cause, Facts, Judgement, SearchFacts, Status, ThresholdResult,
     course::Courses,
     derived::{self, DerivedValue, Recoveries},
     evaluate::{self, Evaluated, Outcome, Scene, Told},
-    growth,
+    growth, scaling,
     slopes::Slopes,
     validity,
     window::{Need, Windows},
@@ -101,6 +101,7 @@ impl Judge {
         let elapsed = now.since(start);
         let due = |threshold: &&Threshold| {
             threshold.abort_on_fail
+                && !self.plan.is_criterion(threshold)
                 && threshold.severity == Severity::Critical
                 && elapsed >= threshold.delay_abort_eval
         };
@@ -132,12 +133,33 @@ impl Judge {
     pub fn finish(&mut self, start: Instant, facts: &Facts) -> Judgement {
         self.begin(start);
         let scene = self.scene(facts.duration, Some(facts), &[], None);
-        let derived = derived::values(&scene, &self.recoveries, &self.courses);
+        let scaling = scaling::all(&scene, &self.courses);
+        let derived = derived::values(&scene, &self.recoveries, &self.courses, &scaling);
         let scene = self.scene(facts.duration, Some(facts), &derived, None);
         let rows = Rows(&self.plan.rows);
         let mut results = Vec::new();
         let mut effects = Vec::new();
+        let best = facts.search.as_ref().and_then(SearchFacts::best);
+        for result in best.into_iter().flat_map(|probe| &probe.thresholds) {
+            let row = rows.get(result.row.as_deref());
+            let (status, effect) = Rows::status(row, (result.status, of_probe(result)));
+            let at = best.map_or_else(String::new, |probe| format!(" at {}/s", probe.asked));
+            let words = format!(
+                "{}: {}{} {}{at}",
+                status.words(),
+                result.metric,
+                result.selector,
+                result.expression
+            );
+            effects.push((effect, words));
+            let reason = Rows::reason(row, status).or_else(|| result.reason.clone());
+            results.push(ThresholdResult { status, reason, ..result.clone() });
+        }
         for threshold in &self.plan.thresholds {
+            // Probe by probe: a rate beyond the maximum misses it, and that is the answer.
+            if best.is_some() && self.plan.is_criterion(threshold) {
+                continue;
+            }
             let evaluated = evaluate::threshold(&scene, threshold);
             let row = rows.get(threshold.row.as_deref());
             if threshold.is_default && matches!(evaluated.outcome, Outcome::NoData(_)) {
@@ -151,7 +173,7 @@ impl Judge {
         }
         effects.extend(rows.surprises(&results));
         let (status, causes, reasons) = verdict(&effects, facts);
-        Judgement { status, causes, reasons, thresholds: results, derived }
+        Judgement { status, causes, reasons, thresholds: results, derived, scaling }
     }
 
     fn scene<'a>(
@@ -179,7 +201,8 @@ impl Judge {
 
 /// The courses that a plan's derived metrics are made of.
 fn courses(plan: &Plan) -> Courses {
-    Courses::new(growth::needs(plan), &plan.registry)
+    let needs = growth::needs(plan).into_iter().chain(scaling::needs(plan));
+    Courses::new(needs, &plan.registry)
 }
 
 /// What recorders must keep per second for the judge of a plan: what windows of thresholds, recovery
@@ -320,6 +343,18 @@ impl<'a> Rows<'a> {
             )
         };
         self.0.iter().filter(surprising).map(|row| (Effect::Fail, words(row))).collect()
+    }
+}
+
+/// What a threshold does to the run that was judged on a probe of a search: the best one, or the lowest
+/// where none passed.
+const fn of_probe(result: &ThresholdResult) -> Effect {
+    match (result.severity, result.status) {
+        (Severity::Info, _) => Effect::None,
+        (_, Status::Warn) | (Severity::Warning, Status::Fail | Status::Invalid) => Effect::Warn,
+        (_, Status::Fail) => Effect::Fail,
+        (_, Status::Invalid) => Effect::Invalid,
+        _ => Effect::None,
     }
 }
 

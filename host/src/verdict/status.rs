@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, DerivedValue};
+use super::{Cause, DerivedValue, Scaling};
 use crate::plan::Severity;
 
 /// What became of a threshold, or of a run. SEMANTICS §4.
@@ -89,6 +89,8 @@ pub struct Judgement {
     pub thresholds: Vec<ThresholdResult>,
     /// The derived metrics' values.
     pub derived: Vec<DerivedValue>,
+    /// How scenarios with levels scale.
+    pub scaling: Vec<Scaling>,
 }
 
 impl Judgement {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     metric::{Builtin, Kind, MetricId, Selector},
     plan::{
-        DerivedKind, GeneratorLimited, Plan,
+        Derived, DerivedKind, GeneratorLimited, Plan,
         threshold::{Aggregate, Operand, Window},
     },
 };
@@ -70,7 +70,21 @@ pub(super) fn examine(subject: &Subject<'_>, view: View, evaluated: &Evaluated) 
     if let Some(recovery) = subject.scene.recoveries.recovery(subject.scene, name) {
         return recovery_of(subject, evaluated, &recovery);
     }
-    throughput(subject, evaluated)
+    found_rate(subject, evaluated, name).or_else(|| throughput(subject, evaluated))
+}
+
+/// A rate that was asked for and not found, because the runner could not make it.
+fn found_rate(subject: &Subject<'_>, evaluated: &Evaluated, name: &str) -> Option<Finding> {
+    let of_search = |derived: &Derived| {
+        derived.name == name && matches!(derived.kind, DerivedKind::Search { .. })
+    };
+    let search = subject.scene.facts?.search.as_ref()?;
+    let missed = evaluated.outcome == Outcome::Missed && wants_more(subject.assertion.comparison);
+    let concerned = subject.scene.plan.derived.iter().any(of_search);
+    (concerned && missed && search.runner_limited).then(|| {
+        let rate = search.max_rate.unwrap_or(0.0);
+        invalid(subject, format!("the runner was the limit: the system does at least {rate}/s"))
+    })
 }
 
 /// A recovery is found in times: the runner's lag after the stage delays it by making them longer than

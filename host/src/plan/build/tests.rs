@@ -1,5 +1,7 @@
 //! Options as a user writes them, and the plan or the error that comes of them.
 
+mod drivers;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -8,6 +10,8 @@ use super::{
     *,
 };
 use crate::metric::Builtin;
+
+use drivers::{growth, levels, search};
 
 fn input(options: Value) -> PlanInput {
     let Value::Object(options) = options else { panic!("options are a map") };
@@ -304,6 +308,23 @@ fn options_that_cannot_be_are_refused_with_the_reason() {
         (json!({ "derived": { "d": growth("10 checks") } }), "not a counter"),
         (json!({ "derived": { "d": growth("10 nothing") } }), "no metric `nothing`"),
         (json!({ "derived": { "d": growth("stage") } }), "no scenario has stages"),
+        (
+            json!({ "derived": { "d": { "kind": "scaling", "value": "knee" } } }),
+            "0 scenarios have `levels`",
+        ),
+        (levels(json!({ "rate": 5 })), "exclude each other"),
+        (levels(json!({ "levels": [1, 2] })), "2 levels"),
+        (levels(json!({ "levels": [1, 3, 2] })), "the level 2 is not above"),
+        (levels(json!({ "levels": [0, 3, 5] })), "the level 0 is not above"),
+        (levels(json!({ "duration": "3s" })), "too short"),
+        (levels(json!({ "expected": 0 })), "above 0"),
+        (levels(json!({ "levels": null })), "`drain` is of `levels`"),
+        (search(json!({ "probe": "1ms" }), "iterations"), "too short"),
+        (search(json!({ "to": 5 }), "iterations"), "is below 10/s"),
+        (search(json!({ "from": 0 }), "iterations"), "above 0"),
+        (search(json!({ "precision": 0.001 }), "iterations"), "not a precision"),
+        (search(json!({ "frm": 0 }), "iterations"), "not an option of a search"),
+        (levels(json!({ "search": { "from": 1, "to": 2, "probe": "5s" } })), "exclude each other"),
         (json!({ "derived": { "d": "(".repeat(1_000) } }), "too many nested"),
         (json!({ "ops": vec!["x"; 10_001] }), "10001 entries are too many"),
         (json!({ "derived": { "d": "-".repeat(1_000) } }), "too many nested"),
@@ -331,42 +352,6 @@ fn an_error_stands_at_the_nearest_place_that_is_known() {
     let error = Plan::build(input).unwrap_err();
     assert_eq!(error.place.unwrap().range, 6..7);
     assert!(error.message.starts_with("scenarios.only.duration: "));
-}
-
-fn growth(per: &str) -> Value {
-    json!({ "kind": "growth", "metric": "vus", "aggregate": "avg", "per": per })
-}
-
-#[test]
-fn growth_is_per_time_per_stage_or_per_number_of_what_is_counted() {
-    let kind = |per: &str| {
-        let mut options = two_scenarios();
-        options["scenarios"]["steady"].as_object_mut().unwrap().remove("start_after");
-        options["derived"] = json!({ "d": growth(per) });
-        options["thresholds"] = json!({ "d": "max < 5" });
-        let plan = plan(options);
-        match plan.derived[0].kind.clone() {
-            DerivedKind::Growth(growth) => (growth.per, plan.windowed().len()),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(kind("1h"), (Per::Time(60 * MINUTE), 1));
-    assert_eq!(kind("stage"), (Per::Stage("steady".to_owned()), 1));
-    let (per, windowed) = kind("1000 iterations{scenario:warm}");
-    let selector = Selector([("scenario".to_owned(), "warm".to_owned())].into());
-    let expected = Per::Count { number: 1_000.0, metric: "iterations".to_owned(), selector };
-    assert_eq!((per, windowed), (expected, 2), "the counter is kept per second too");
-    let relative = json!({ "d": {
-        "kind": "growth", "metric": "runner_rss_bytes", "aggregate": "avg", "per": "1m",
-        "relative": true,
-    } });
-    let plan = plan(json!({
-        "duration": "200s", "derived": relative, "thresholds": { "d": "max < 2%" },
-    }));
-    assert_eq!(plan.registry.get(plan.registry.find("d").unwrap()).unit, Unit::Percent);
-    let quick = json!({ "duration": "20s", "derived": { "d": growth("1h") } });
-    let quick = overridden(quick, |it| it.scale = Some(QUICK)).unwrap();
-    assert!((quick.scale - 0.55).abs() < 1e-9, "a slope takes ten seconds: {}", quick.scale);
 }
 
 fn overridden(options: Value, change: impl FnOnce(&mut Overrides)) -> Result<Plan, Diagnostic> {

@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use super::{
-    Arrival, ConnectionSharing, Executor, GeneratorLimited, OnLate, Pacing, RateStage, Scenario,
-    Start, VuStage,
+    Arrival, ConnectionSharing, Driver, Executor, GeneratorLimited, OnLate, Pacing, RateStage,
+    Scenario, Start, VuStage,
+    driver::{self, levels},
 };
 use crate::{
     diagnostic::Diagnostic,
@@ -48,9 +49,12 @@ const COMMON: &[&str] = &[
 const EXECUTORS: &[(&str, &[&str])] = &[
     ("shared-iterations", &["vus", "iterations", "max_duration"]),
     ("per-vu-iterations", &["vus", "iterations", "max_duration", "pace"]),
-    ("constant-vus", &["vus", "duration", "pace"]),
+    ("constant-vus", &["vus", "duration", "pace", "levels", "drain", "expected"]),
     ("ramping-vus", &["start_vus", "stages", "graceful_ramp_down", "pace"]),
-    ("constant-arrival-rate", &["rate", "time_unit", "duration", ARRIVAL]),
+    (
+        "constant-arrival-rate",
+        &["rate", "time_unit", "duration", "levels", "drain", "expected", "search", ARRIVAL],
+    ),
     ("ramping-arrival-rate", &["start_rate", "time_unit", "stages", ARRIVAL]),
 ];
 /// Stands for [`ARRIVALS`] in the table.
@@ -79,7 +83,7 @@ pub(in crate::plan) fn read(name: &str, item: &Item<'_>) -> Result<Draft, Diagno
     }
     let section = section(item)?;
     let start = start(&section)?;
-    let (executor, max_vus_open) = executor(&section)?;
+    let (executor, max_vus_open, driver) = executor(&section, &start)?;
     if let Executor::ConstantArrivalRate { arrival, .. }
     | Executor::RampingArrivalRate { arrival, .. } = &executor
         && arrival.pacing == Pacing::Poisson
@@ -115,6 +119,7 @@ pub(in crate::plan) fn read(name: &str, item: &Item<'_>) -> Result<Draft, Diagno
             &[("invalid", GeneratorLimited::Invalid), ("report", GeneratorLimited::Report)],
         )?,
         executor,
+        driver,
     };
     Ok(Draft {
         scenario,
@@ -171,12 +176,44 @@ fn start(section: &Section<'_>) -> Result<Start, Diagnostic> {
     }
 }
 
-fn executor(section: &Section<'_>) -> Result<(Executor, bool), Diagnostic> {
-    let vus = || -> Result<u32, Diagnostic> { Ok(at_least_one(section, "vus")?.unwrap_or(1)) };
+/// The executor, whether its `max_vus` is still to be chosen, and what drives it beside.
+fn executor(
+    section: &Section<'_>,
+    start: &Start,
+) -> Result<(Executor, bool, Option<Driver>), Diagnostic> {
+    let name = section.string("executor")?.unwrap_or_default();
+    if section.get("search").is_some() {
+        let (search, executor, open) = driver::search(section)?;
+        return Ok((executor, open, Some(Driver::Search(search))));
+    }
+    if section.get("levels").is_none() {
+        for key in ["drain", "expected"] {
+            if let Some(item) = section.get(key) {
+                return Err(item
+                    .error(format!("`{key}` is of `levels`, and there are none"))
+                    .help("add `levels: [10, 20, 50]`, or leave it out"));
+            }
+        }
+        return plain(section, name).map(|(executor, open)| (executor, open, None));
+    }
+    let is_open = name == "constant-arrival-rate";
+    let (levels, shape) = levels(section, is_open, start)?;
+    let (executor, open) = if is_open {
+        let (arrival, open) = arrival(section, levels.peak())?;
+        (levels.arrivals(&shape, arrival), open)
+    } else {
+        (levels.vus(section, &shape)?, false)
+    };
+    Ok((executor, open, Some(Driver::Levels(levels))))
+}
+
+/// An executor that nothing else drives.
+fn plain(section: &Section<'_>, name: &str) -> Result<(Executor, bool), Diagnostic> {
+    let vus = || driver::vus(section);
     let max_duration = || -> Result<Duration, Diagnostic> {
         Ok(positive(section, "max_duration")?.unwrap_or(10 * MINUTE))
     };
-    let executor = match section.string("executor")?.unwrap_or_default() {
+    let executor = match name {
         "shared-iterations" => {
             let (vus, iterations) = (vus()?, section.whole_u64("iterations")?.unwrap_or(1));
             if iterations < u64::from(vus) {
@@ -253,7 +290,7 @@ fn ramping_arrival_rate(section: &Section<'_>) -> Result<(Executor, bool), Diagn
 }
 
 /// The highest rate per second, if it is one that can be meant.
-fn peak(item: &Item<'_>, rate: f64, time_unit: Duration) -> Result<f64, Diagnostic> {
+pub(super) fn peak(item: &Item<'_>, rate: f64, time_unit: Duration) -> Result<f64, Diagnostic> {
     let peak = rate / time_unit.as_secs_f64();
     if peak > HIGHEST_RATE {
         return Err(item
@@ -268,7 +305,7 @@ pub(in crate::plan) fn pre_allocated(peak: f64) -> u32 {
     peak.ceil().clamp(1.0, PRE_ALLOCATED) as u32
 }
 
-fn arrival(section: &Section<'_>, peak: f64) -> Result<(Arrival, bool), Diagnostic> {
+pub(super) fn arrival(section: &Section<'_>, peak: f64) -> Result<(Arrival, bool), Diagnostic> {
     let max_vus = at_least_one(section, "max_vus")?;
     let wanted = pre_allocated(peak);
     let pre_allocated_vus = section
@@ -332,11 +369,11 @@ fn stages<'a, T>(
     }
 }
 
-fn pace(section: &Section<'_>) -> Result<Option<Duration>, Diagnostic> {
+pub(super) fn pace(section: &Section<'_>) -> Result<Option<Duration>, Diagnostic> {
     Ok(section.duration("pace")?.filter(|pace| !pace.is_zero()))
 }
 
-fn required_duration(section: &Section<'_>) -> Result<Duration, Diagnostic> {
+pub(super) fn required_duration(section: &Section<'_>) -> Result<Duration, Diagnostic> {
     section.require("duration", "\"30s\"")?;
     Ok(positive(section, "duration")?.unwrap_or_default())
 }
@@ -356,7 +393,7 @@ pub(in crate::plan) fn positive(
 }
 
 /// A number above 0.
-fn at_least_one(section: &Section<'_>, key: &str) -> Result<Option<u32>, Diagnostic> {
+pub(super) fn at_least_one(section: &Section<'_>, key: &str) -> Result<Option<u32>, Diagnostic> {
     let number = section.whole_u32(key)?;
     if number == Some(0) {
         return Err(at(section, key).error("it has to be above 0").help("1 is the least"));
@@ -365,6 +402,6 @@ fn at_least_one(section: &Section<'_>, key: &str) -> Result<Option<u32>, Diagnos
 }
 
 /// The value of a key, or the section where it is absent: for errors.
-fn at<'a>(section: &Section<'a>, key: &str) -> Item<'a> {
+pub(super) fn at<'a>(section: &Section<'a>, key: &str) -> Item<'a> {
     section.get(key).unwrap_or_else(|| section.whole())
 }

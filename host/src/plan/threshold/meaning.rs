@@ -183,6 +183,13 @@ impl Universe<'_> {
                 let stages = scenarios.flat_map(Scenario::stage_names).map(str::to_owned);
                 unknown("stage", stages.collect())
             }
+            "level" => {
+                let only = selector.0.get("scenario");
+                let chosen = |scenario: &&Scenario| only.is_none_or(|only| *only == scenario.name);
+                let levels = self.scenarios.iter().filter(chosen).filter_map(Scenario::levels);
+                let levels = levels.flat_map(|levels| &levels.levels);
+                unknown("level", levels.map(|level| level.name.clone()).collect())
+            }
             "op" if !bears_op(self.registry, metric) => Some((
                 format!("`{name}` has no tag `op`: it is not about an operation"),
                 Vec::new(),
@@ -282,6 +289,10 @@ impl Universe<'_> {
         match &derived.kind {
             DerivedKind::Formula(formula) => {
                 formula.figures().into_iter().all(|(metric, selector)| matches(metric, selector))
+            }
+            DerivedKind::Search { .. } => self.scenarios.iter().any(|it| it.search().is_some()),
+            DerivedKind::Scaling { scenario, .. } => {
+                self.scenarios.iter().any(|it| it.name == *scenario && it.levels().is_some())
             }
             DerivedKind::Growth(growth) => {
                 let per = match &growth.per {

@@ -97,6 +97,7 @@ fn scenario() -> ScenarioFacts {
 fn facts(name: &str, message: &str) -> Facts {
     Facts {
         targets: Vec::new(),
+        search: None,
         duration: Duration::from_secs(10),
         scenarios: vec![
             scenario(),

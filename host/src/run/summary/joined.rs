@@ -82,6 +82,14 @@ impl Suite {
                 metric.tags.insert(key.clone(), value.clone());
                 metric
             }));
+            joined.scaling.extend(summary.scaling.into_iter().map(|mut scaling| {
+                scaling.scenario = group(&name, &scaling.scenario);
+                scaling
+            }));
+            joined.searches.extend(summary.searches.into_iter().map(|mut search| {
+                search.scenario = group(&name, &search.scenario);
+                search
+            }));
             joined.derived.extend(summary.derived.into_iter().map(|mut derived| {
                 derived.name = group(&name, &derived.name);
                 derived
@@ -151,6 +159,8 @@ impl Suite {
             thresholds: Vec::new(),
             metrics: Vec::new(),
             derived: Vec::new(),
+            scaling: Vec::new(),
+            searches: Vec::new(),
             checks: Vec::new(),
             scenarios: Vec::new(),
             errors: Vec::new(),

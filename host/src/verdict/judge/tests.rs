@@ -51,6 +51,7 @@ pub(super) fn scenario(name: &str, open: bool) -> Scenario {
         cpu_timeout: SECOND,
         connection: ConnectionSharing::Shard,
         generator_limited: GeneratorLimited::Invalid,
+        driver: None,
     }
 }
 

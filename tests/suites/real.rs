@@ -135,7 +135,7 @@ async fn a_service_of_its_own_process_is_driven_by_a_script_and_by_its_twin() {
     let service = guest("rosey-database");
     let service = service.to_str().unwrap();
     let twin = guest("stats-queries");
-    let script = repository().join("scripts/rosey/stats-queries.rhai");
+    let script = repository().join("scripts/rosey/r2-stats-queries.rhai");
     let players = format!("players={PLAYERS}");
 
     // One after the other on one service: what was measured in one run is not in the next.
@@ -344,9 +344,9 @@ async fn operations(bus: &NatsServer, workload: &str, more: &[&str]) -> Vec<(Str
 async fn twins_issue_the_same_operations() {
     let bus = NatsServer::start().await;
     let pairs: [(&str, &str, &[&str]); 2] =
-        [("rosey", "stats-queries", &["-p", "prepare=false"]), ("warming", "spike", &[])];
-    for (system, name, more) in pairs {
-        let script = repository().join(format!("scripts/{system}/{name}.rhai"));
+        [("rosey/r2-stats-queries", "stats-queries", &["-p", "prepare=false"]), ("warming/w3-spike", "spike", &[])];
+    for (script, name, more) in pairs {
+        let script = repository().join(format!("scripts/{script}.rhai"));
         let of_script = operations(&bus, script.to_str().unwrap(), more).await;
         let of_plugin = operations(&bus, guest(name).to_str().unwrap(), more).await;
         assert_eq!(of_script.len(), 200);

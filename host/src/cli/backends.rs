@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{Failed, args::WorkloadArgs, load, machine, print::say, target as targets};
 use crate::{
     diagnostic::Diagnostic,
-    plan::{Backend, Limits, Plan, Ready, TargetPlan, TargetSource, TargetStop},
+    plan::{Backend, Limits, Plan, Ready, TargetPlan, TargetSource, TargetStop, suite::Service},
     primitive::{bus, database},
     report::printable::printable,
     run::{Hosted, ServeInput, StopSignal, event::Event, summary::Environment},
@@ -61,11 +61,10 @@ pub struct Opening<'a> {
 
 /// A service that is to run beside the workloads of a suite.
 pub struct ServiceInput {
-    pub name: String,
-    pub workload: WorkloadArgs,
-    pub program: Program,
-    pub plan: Arc<Plan>,
-    pub concurrency: u32,
+    pub declared: Service,
+    workload: WorkloadArgs,
+    program: Program,
+    plan: Arc<Plan>,
 }
 
 /// What rows say of bus and database addresses.
@@ -146,8 +145,8 @@ impl Backends {
         let mut words = vec![program.display().to_string(), "serve".to_owned()];
         words.push(service.workload.workload.display().to_string());
         let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
-        flag("--name", service.name.clone());
-        flag("--concurrency", service.concurrency.to_string());
+        flag("--name", service.declared.name.clone());
+        flag("--concurrency", service.declared.concurrency.to_string());
         for (name, value) in &service.workload.parameters {
             flag("--param", format!("{name}={value}"));
         }
@@ -164,7 +163,7 @@ impl Backends {
         let schema = self.database.schema();
         let env = schema.map(|schema| ("WAVETANK_DB_SCHEMA".to_owned(), schema.to_owned()));
         Ok(TargetPlan {
-            name: service.name.clone(),
+            name: service.declared.name.clone(),
             source: TargetSource::Command {
                 words,
                 env: env.into_iter().collect::<BTreeMap<_, _>>(),
@@ -180,7 +179,7 @@ impl Backends {
     /// Starts a service inside this process; it answers when this returns.
     pub async fn host(&mut self, service: &ServiceInput) -> Result<(), Failed> {
         let (events, shown) = mpsc::channel(QUEUE);
-        tokio::spawn(show(service.name.clone(), shown));
+        tokio::spawn(show(service.declared.name.clone(), shown));
         let run = self.bus.run().map(str::to_owned);
         let hosted = Hosted::start(ServeInput {
             plan: Arc::clone(&service.plan),
@@ -189,10 +188,10 @@ impl Backends {
             database: self.database.clone(),
             events,
             stop: StopSignal::new(),
-            name: service.name.clone(),
-            instance: service.name.clone(),
+            name: service.declared.name.clone(),
+            instance: service.declared.name.clone(),
             run,
-            concurrency: service.concurrency as usize,
+            concurrency: service.declared.concurrency as usize,
             inside: true,
             instances_stop: matches!(service.program, Program::Component(_)),
         })
@@ -250,11 +249,12 @@ impl Backends {
 }
 
 impl ServiceInput {
-    /// Loads a service.
-    pub fn load(name: &str, workload: WorkloadArgs, concurrency: u32) -> Result<Self, Failed> {
+    /// Loads a service of a suite.
+    pub fn load(service: &Service, workload: WorkloadArgs) -> Result<Self, Failed> {
         let program = load::program(&workload, &load::Reach::default())?;
         let plan = Arc::new(load::service(&program, &workload)?);
-        Ok(Self { name: name.to_owned(), workload, program, plan, concurrency })
+        let declared = service.clone();
+        Ok(Self { declared, workload, program, plan })
     }
 }
 

@@ -329,7 +329,7 @@ impl Course {
             limits: &job.plan.limits,
         })
         .await?;
-        match self.populate(&mut backends, allowed, run, directory).await {
+        match self.populate(&mut backends, job, allowed, run, directory).await {
             Ok(()) => Ok(backends),
             Err(failed) => {
                 backends.close().await;
@@ -342,20 +342,25 @@ impl Course {
     async fn populate(
         &self,
         backends: &mut Backends,
+        job: &Job,
         allowed: &Allowed,
         run: &str,
         directory: &Path,
     ) -> Result<(), Failed> {
         backends.make_streams(&self.suite.streams).await?;
+        let services = self.services.iter().filter(|service| match self.suite.fresh {
+            Fresh::Row => service.declared.is_for(&job.plan.rows),
+            Fresh::Suite => true,
+        });
         let mut targets = self.suite.targets.clone();
         if self.backend != Backend::E {
-            for service in &self.services {
+            for service in services.clone() {
                 targets.push(backends.as_target(service, allowed.superuser)?);
             }
         }
         backends.start(targets, run, directory).await?;
         if self.backend == Backend::E {
-            for service in &self.services {
+            for service in services {
                 backends.host(service).await?;
             }
         }
@@ -421,7 +426,7 @@ fn services(suite: &Suite, folder: &Path) -> Result<Vec<ServiceInput>, Failed> {
             secret_env: Vec::new(),
             limits: service.limits.clone().into_iter().collect(),
         };
-        ServiceInput::load(&service.name, workload, service.concurrency)
+        ServiceInput::load(service, workload)
     };
     suite.services.iter().map(load).collect()
 }

@@ -68,6 +68,7 @@ const SERVICE: &[Key] = &[
     ("parameters", "object", "as -p NAME=VALUE"),
     ("concurrency", "integer", "messages that are handled at the same time (64)"),
     ("limits", "object", "as --limit NAME=VALUE"),
+    ("rows", "array", "the rows that it is for; all of them if none is named"),
 ];
 const WORKLOAD: &[Key] = &[
     ("workload", "string", "a script, a component or `plugin:NAME`"),
@@ -154,6 +155,15 @@ pub struct Service {
     pub concurrency: u32,
     /// Its limits.
     pub limits: BTreeMap<String, String>,
+    /// The rows that it is for; all of them if there is none.
+    pub rows: Vec<String>,
+}
+
+impl Service {
+    /// Whether a workload that covers these rows is run against it.
+    pub fn is_for(&self, rows: &[Row]) -> bool {
+        self.rows.is_empty() || rows.iter().any(|row| self.rows.contains(&row.name))
+    }
 }
 
 /// A workload of a suite.
@@ -325,6 +335,13 @@ impl Suite {
             }
         }
         let rows: Vec<_> = self.rows.keys().map(String::as_str).collect();
+        for service in &self.services {
+            if let Some(row) = service.rows.iter().find(|row| !self.rows.contains_key(*row)) {
+                return Err(item(vec!["services".into(), service.name.clone(), "rows".into()])
+                    .error(format!("there is no row `{}`", shown(row)))
+                    .help(suggestion(row, &rows)));
+            }
+        }
         for (index, entry) in self.workloads.iter().enumerate() {
             let key = if entry.rows.len() == 1 { "row" } else { "rows" };
             let place = item(vec!["workloads".into(), index.to_string(), key.into()]);
@@ -407,6 +424,7 @@ fn service(name: &str, item: &Item<'_>) -> Result<Service, Diagnostic> {
         parameters: labels(&section, "parameters")?,
         concurrency,
         limits: labels(&section, "limits")?,
+        rows: strings(&section, "rows")?,
     })
 }
 

@@ -1,5 +1,5 @@
 //! W3: price updates and warmings at 1 000/s, through a spike of 10 000/s, and back at 1 000/s. Its twin
-//! is `scripts/warming/spike.rhai`: the same operations for the same seed.
+//! is `scripts/warming/w3-spike.rhai`: the same operations for the same seed.
 //!
 //! Draws of an iteration, in order: `integer(0, pairs - 1)` (which pair); `boolean(warm_share)` (whether it
 //! is warmed); if it is not, `integer(1, 1_000_000)` (its price, in cents).

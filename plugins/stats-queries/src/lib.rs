@@ -1,5 +1,5 @@
 //! R2: statistics asked of the chat bot's database service, `user_stats` and `channel_stats` at
-//! random. Its twin is `scripts/rosey/stats-queries.rhai`: the same operations for the same seed.
+//! random. Its twin is `scripts/rosey/r2-stats-queries.rhai`: the same operations for the same seed.
 //!
 //! Draws of an iteration, in order: `boolean(user_share)`; then, for a user, `integer(0, players - 1)`.
 

@@ -343,8 +343,10 @@ async fn operations(bus: &NatsServer, workload: &str, more: &[&str]) -> Vec<(Str
 #[tokio::test(flavor = "multi_thread")]
 async fn twins_issue_the_same_operations() {
     let bus = NatsServer::start().await;
-    let pairs: [(&str, &str, &[&str]); 2] =
-        [("rosey/r2-stats-queries", "stats-queries", &["-p", "prepare=false"]), ("warming/w3-spike", "spike", &[])];
+    let pairs: [(&str, &str, &[&str]); 2] = [
+        ("rosey/r2-stats-queries", "stats-queries", &["-p", "prepare=false"]),
+        ("warming/w3-spike", "spike", &[]),
+    ];
     for (script, name, more) in pairs {
         let script = repository().join(format!("scripts/{script}.rhai"));
         let of_script = operations(&bus, script.to_str().unwrap(), more).await;

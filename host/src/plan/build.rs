@@ -450,10 +450,7 @@ fn check_scenarios(
 }
 
 /// The services, whose handlers must be functions of the workload.
-fn services(
-    item: &Item<'_>,
-    functions: &[String],
-) -> Result<(BTreeMap<String, String>, BTreeMap<String, Consumer>), Diagnostic> {
+fn services(item: &Item<'_>, functions: &[String]) -> Result<declare::Services, Diagnostic> {
     let (services, consumers) = declare::services(item)?;
     for (subject, item) in item.entries()? {
         check_exec(&services[subject], functions).map_err(|error| at(item, error))?;

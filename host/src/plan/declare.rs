@@ -117,7 +117,7 @@ pub(super) fn ops(item: &Item<'_>) -> Result<Vec<String>, Diagnostic> {
 }
 
 /// Handlers by subject, and the streams that some of the messages come from.
-type Services = (BTreeMap<String, String>, BTreeMap<String, Consumer>);
+pub(super) type Services = (BTreeMap<String, String>, BTreeMap<String, Consumer>);
 
 /// Reads `services`: subject → function, or `#{ handler, stream, consumer }`.
 pub(super) fn services(item: &Item<'_>) -> Result<Services, Diagnostic> {

@@ -218,18 +218,9 @@ impl Conductor {
 
     /// Starts each scenario when it is its turn, until all have ended everywhere.
     async fn scenarios(&mut self) {
-        self.collect_setup().await;
-        self.phase("run");
         let clock = self.shared.clock;
         let plan = Arc::clone(&self.shared.plan);
-        self.look_at_targets().await;
-        let start = clock.now();
-        self.begun = Some(start);
-        self.shared.load.begin(start);
-        self.ledger.begin(start);
-        self.judge.observe(&self.recorder.take(start));
-        self.recorder.start_at(start);
-        self.tell_all(&Command::Begin(start));
+        let start = self.begin_load().await;
         let mut standing = vec![Standing::Waiting; plan.scenarios.len()];
         let mut left: Vec<usize> = vec![0; plan.scenarios.len()];
         let mut ended_by: Vec<Vec<bool>> = vec![vec![false; self.alive.len()]; left.len()];
@@ -281,7 +272,27 @@ impl Conductor {
                 self.ledger.scenario_ended(scenario, at);
             }
         }
-        let end = clock.now();
+        self.end_load().await;
+    }
+
+    /// What was measured until now is setup's; when the load begins.
+    async fn begin_load(&mut self) -> Instant {
+        self.collect_setup().await;
+        self.phase("run");
+        self.look_at_targets().await;
+        let start = self.shared.clock.now();
+        self.begun = Some(start);
+        self.shared.load.begin(start);
+        self.ledger.begin(start);
+        self.judge.observe(&self.recorder.take(start));
+        self.recorder.start_at(start);
+        self.tell_all(&Command::Begin(start));
+        start
+    }
+
+    /// What is measured from now on is teardown's.
+    async fn end_load(&mut self) {
+        let end = self.shared.clock.now();
         self.shared.load.end(end);
         self.tell_all(&Command::End(end));
         self.look_at_targets().await;

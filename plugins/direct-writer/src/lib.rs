@@ -29,19 +29,20 @@ impl Service for Direct {
         Ok(Self(Rosey::start(context)?))
     }
 
-    fn handle(&mut self, _: &str, asked: &Message) -> Result<Option<Vec<u8>>> {
-        let asked: Json = serde_json::from_slice(&asked.payload)?;
+    fn handle(&mut self, _: &str, message: &Message) -> Result<Option<Vec<u8>>> {
+        let asked: Json = serde_json::from_slice(&message.payload)?;
         let (events, rate) = (asked["events"].as_u64(), asked["rate"].as_u64());
         let (Some(events), Some(rate)) = (events, rate.filter(|rate| *rate > 0)) else {
             return Err("`events` and `rate` are whole numbers, and the rate is above 0".into());
         };
+        let mut message = message.clone();
         let start = time::now();
         for number in 0..events {
             // From the beginning, never from the last one: a write that was slow delays none after it.
             let due = start + number * 1_000_000_000 / rate;
             time::sleep(Duration::from_nanos(due.saturating_sub(time::now())));
             let said = json!({ "username": "direct", "message": format!("direct {number}") });
-            let message = Message { payload: said.to_string().into_bytes(), ..Message::default() };
+            message.payload = said.to_string().into_bytes();
             self.0.handle("message", &message)?;
         }
         Ok(Some(json!({ "written": events }).to_string().into_bytes()))

@@ -1,14 +1,16 @@
 //! `wavetank check`: everything that can be said of a workload without running it.
 
-use std::process::ExitCode;
+use std::{ffi::OsStr, process::ExitCode};
 
+use clap::Parser as _;
 use serde_json::json;
 
 use super::{
     Failed,
-    args::{CheckArgs, CheckFormat},
+    args::{Action, CheckArgs, CheckFormat, Command},
     diagnose, load,
     print::{out, say},
+    suite,
 };
 use crate::{
     diagnostic::{Diagnostic, line_and_column},
@@ -34,12 +36,30 @@ pub fn check(args: &CheckArgs) -> ExitCode {
 }
 
 fn findings(args: &CheckArgs) -> Result<Vec<Diagnostic>, Failed> {
+    if suite::is_one(&args.workload.workload) {
+        return of_suite(args);
+    }
     let program = load::program(&args.workload, &load::Reach::default())?;
     let mut findings = program.findings().to_vec();
     if let Err(failed) = load::plan(&program, &args.workload, &args.scenario, None) {
         findings.push(failed.diagnostic);
     }
     Ok(findings)
+}
+
+/// A suite is checked as it would be run, with all of its workloads.
+fn of_suite(args: &CheckArgs) -> Result<Vec<Diagnostic>, Failed> {
+    let path = args.workload.workload.as_os_str();
+    let words = [OsStr::new("wavetank"), OsStr::new("run"), path, OsStr::new("--long")];
+    let command = Command::try_parse_from(words)
+        .map_err(|error| load::configuration(Diagnostic::new(error.to_string())))?;
+    let Action::Run(run) = command.action else { return Ok(Vec::new()) };
+    let mut found = suite::findings(&run);
+    // What a component is refused for is the graver cause, and the only one then.
+    if let Some(index) = found.iter().position(|failed| failed.cause == Cause::PluginRefused) {
+        return Err(found.swap_remove(index));
+    }
+    Ok(found.into_iter().map(|failed| failed.diagnostic).collect())
 }
 
 fn text(args: &CheckArgs, findings: &[Diagnostic]) {

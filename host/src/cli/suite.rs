@@ -67,6 +67,8 @@ struct Job {
 /// Everything of a suite that is known before anything runs.
 struct Course {
     suite: Suite,
+    /// The suite's folder, from which its paths go.
+    folder: PathBuf,
     bus: String,
     database: String,
     backend: Backend,
@@ -116,6 +118,26 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
     report(args, &folder, &joined)
 }
 
+/// Everything that can be said of a suite without running it, on every backend that a row knows.
+pub fn findings(args: &RunArgs) -> Vec<Failed> {
+    let mut course = match Course::of(args) {
+        Ok(course) => course,
+        Err(failed) => return vec![failed],
+    };
+    let mut findings = Vec::new();
+    for entry in course.suite.workloads.clone() {
+        // Where none of its rows applies it is not loaded: on another backend it is.
+        for (_, backend) in Backend::ALL {
+            course.backend = *backend;
+            if let Err(failed) = course.add(args, &entry) {
+                findings.push(failed);
+                break;
+            }
+        }
+    }
+    findings
+}
+
 /// Refuses the flags that replace what one workload says.
 fn refuse_flags_of_one(args: &RunArgs) -> Result<(), Failed> {
     let ScenarioArgs { vus, iterations, duration, rate, stages, scenario, .. } = &args.scenario;
@@ -140,17 +162,27 @@ fn refuse_flags_of_one(args: &RunArgs) -> Result<(), Failed> {
 impl Course {
     /// Chooses, loads and plans.
     fn plan(args: &RunArgs) -> Result<Self, Failed> {
+        let mut course = Self::of(args)?;
+        for entry in course.chosen(args)? {
+            course.add(args, &entry)?;
+        }
+        Ok(course)
+    }
+
+    /// The suite and its services, and nothing that is run.
+    fn of(args: &RunArgs) -> Result<Self, Failed> {
         let path = &args.workload.workload;
         let suite = read(path)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
+        let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         let address = |flag: &Option<String>, suite: &Option<String>| {
             flag.clone().or_else(|| suite.clone()).unwrap_or_else(|| "embedded".to_owned())
         };
         let bus = address(&args.backends.bus, &suite.bus);
         let database = address(&args.backends.database, &suite.database);
         let backend = backends::backend(&bus, &database);
-        let services = services(&suite, folder)?;
-        let mut course = Self {
+        let services = services(&suite, &folder)?;
+        Ok(Self {
+            folder,
             bus,
             database,
             backend,
@@ -159,11 +191,7 @@ impl Course {
             skipped: Vec::new(),
             notes: Vec::new(),
             suite,
-        };
-        for entry in course.chosen(args)? {
-            course.add(args, folder, &entry)?;
-        }
-        Ok(course)
+        })
     }
 
     /// The workloads that flags leave.
@@ -213,7 +241,7 @@ impl Course {
     }
 
     /// Loads and plans a workload, unless none of its rows applies here.
-    fn add(&mut self, args: &RunArgs, folder: &Path, entry: &Entry) -> Result<(), Failed> {
+    fn add(&mut self, args: &RunArgs, entry: &Entry) -> Result<(), Failed> {
         let rows: Vec<_> =
             entry.rows.iter().map(|name| self.suite.row(name, self.backend)).collect();
         if !rows.is_empty() && rows.iter().all(|row| row.not_applicable.is_some()) {
@@ -227,7 +255,7 @@ impl Course {
             parameters.extend(entry.soak.clone().unwrap_or_default());
         }
         let workload = WorkloadArgs {
-            workload: self.suite.resolve(folder, &entry.workload),
+            workload: self.suite.resolve(&self.folder, &entry.workload),
             parameters: parameters.into_iter().collect(),
             secret_env: args.workload.secret_env.clone(),
             limits: limits(entry, args),

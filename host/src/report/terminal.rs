@@ -501,6 +501,10 @@ fn seconds(summary: &Summary, metric: &MetricSummary) -> f64 {
 /// How near to its limit what was measured is, or how far beyond it: 1 is at the limit.
 fn closeness(threshold: &ThresholdResult) -> f64 {
     let (Some(observed), Some(limit)) = (threshold.observed, threshold.limit) else { return 0.0 };
+    if threshold.expression.contains("==") || threshold.expression.contains("!=") {
+        // It holds or it does not: there is no distance.
+        return 0.0;
+    }
     let least = threshold.expression.contains('>');
     let (small, large) = if least { (limit, observed) } else { (observed, limit) };
     if large == 0.0 { 0.0 } else { small / large }

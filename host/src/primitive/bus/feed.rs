@@ -102,14 +102,15 @@ impl Connection {
 }
 
 impl Connection {
-    /// Nobody has made the stream: it holds what is consumed from it, and ends with this process.
+    /// Nobody has made the stream: it holds what is consumed from it, and ends with this process. It bears no
+    /// run's prefix, for a service is the system and not the run: who publishes finds it by its name.
     async fn make_and_consume(&self, what: Consumption<'_>) -> Result<String, Failure> {
         let Some(nats) = self.nats() else { return Err(Failure::new("jetstream", "no streams")) };
         let (name, subjects) = (what.stream.to_owned(), vec![what.filter.to_owned()]);
-        nats.ensure_stream(&StreamSpec { name, subjects, ..StreamSpec::default() }).await?;
-        let stream = nats.stream_name(what.stream);
-        nats.create_consumer(&stream, what.consumer, true, Some(what.filter)).await?;
-        Ok(stream)
+        let spec = StreamSpec { name, subjects, ..StreamSpec::default() };
+        nats.create_stream(what.stream, &spec).await?;
+        nats.create_consumer(what.stream, what.consumer, true, Some(what.filter)).await?;
+        Ok(what.stream.to_owned())
     }
 }
 

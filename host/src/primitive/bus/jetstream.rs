@@ -86,8 +86,13 @@ impl Nats {
             Err(failure) if failure.message.contains("stream not found") => {}
             Err(failure) => return Err(failure),
         }
+        self.create_stream(&prefixed, spec).await
+    }
+
+    /// Makes a stream of that name on the server, which is removed when this bus is closed.
+    pub async fn create_stream(&self, name: &str, spec: &StreamSpec) -> Result<(), Failure> {
         let config = json!({
-            "name": prefixed,
+            "name": name,
             "subjects": spec.subjects,
             "storage": if spec.memory { "memory" } else { "file" },
             "max_msgs": spec.max_messages.map_or(-1, |most| i64::try_from(most).unwrap_or(-1)),
@@ -96,10 +101,10 @@ impl Nats {
             "num_replicas": 1,
         });
         // Noted first: a creation that is given up half-way is removed at the end all the same.
-        self.servers().note_stream(&prefixed);
-        let created = self.ask(format!("STREAM.CREATE.{prefixed}"), &config).await;
+        self.servers().note_stream(name);
+        let created = self.ask(format!("STREAM.CREATE.{name}"), &config).await;
         if created.is_err() {
-            self.servers().forget_stream(&prefixed);
+            self.servers().forget_stream(name);
         }
         created.map(drop)
     }

@@ -492,7 +492,10 @@ fn functions(options: &serde_json::Map<String, Json>) -> Vec<String> {
     let handlers = options.get("services").and_then(Json::as_object).into_iter();
     let mut functions: Vec<_> = named
         .filter_map(|scenario| scenario.get("exec").and_then(Json::as_str))
-        .chain(handlers.flat_map(|handlers| handlers.values()).filter_map(Json::as_str))
+        .chain(handlers.flat_map(|handlers| handlers.values()).filter_map(|handler| {
+            // One that consumes a stream is an object that names its function.
+            handler.as_str().or_else(|| handler.get("handler")?.as_str())
+        }))
         .chain(options.get("exec").and_then(Json::as_str))
         .chain(["iteration"])
         .map(str::to_owned)

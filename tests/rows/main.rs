@@ -1,0 +1,100 @@
+//! The suites of the four systems: complete, checked, and run short on E and S. What they judge of time is
+//! for `tests/catalogue` on an idle machine; here it is that every row is really run and measured.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde_json::Value;
+use wavetank::plan::suite::Suite;
+use wavetank_tests::command::{Workplace, repository};
+
+/// The command under test.
+const WAVETANK: &str = env!("CARGO_BIN_EXE_wavetank-under-test");
+
+/// Rows of the catalogue, and those that exist as script and as plugin.
+const ROWS: [(&str, &str, u32, &[u32]); 4] = [
+    ("rosey", "R", 12, &[1, 2, 10, 12]),
+    ("arrakis", "A", 4, &[2, 3]),
+    ("aegis", "G", 9, &[]),
+    ("warming", "W", 14, &[1, 2, 3]),
+];
+
+fn path(system: &str) -> PathBuf {
+    repository().join("scripts").join(system).join("suite.toml")
+}
+
+fn suite(system: &str) -> Suite {
+    let path = path(system);
+    Suite::read(&std::fs::read_to_string(&path).unwrap(), &path.display().to_string()).unwrap()
+}
+
+#[test]
+fn every_row_of_the_catalogue_is_covered() {
+    for (system, letter, count, twins) in ROWS {
+        let suite = suite(system);
+        let mut wanted: Vec<_> = (1..=count).map(|number| format!("{letter}{number}")).collect();
+        wanted.sort();
+        assert_eq!(suite.rows.keys().cloned().collect::<Vec<_>>(), wanted, "{system}");
+        for number in twins {
+            let row = format!("{letter}{number}");
+            let covered = suite.workloads.iter().filter(|entry| entry.rows.contains(&row));
+            assert!(covered.clone().any(|entry| entry.twin.is_some()), "{row} has no twin");
+            for twin in covered.filter_map(|entry| entry.twin.as_ref()) {
+                let file = suite.resolve(path(system).parent().unwrap(), twin);
+                assert!(file.exists(), "{}: see tests/guests/build", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_suite_is_checked() {
+    for (system, ..) in ROWS {
+        let path = path(system);
+        let ran = Workplace::new(WAVETANK).run(&["check", path.to_str().unwrap()]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+}
+
+/// Runs a system's suite short, and says what must be so however slow the machine is.
+fn short(system: &str, backend: &str, flags: &[&str]) {
+    let path = path(system);
+    let workplace = Workplace::new(WAVETANK);
+    let ran = workplace
+        .run_workload(&[&[path.to_str().unwrap(), "--quick", "--out", "out"], flags].concat());
+    let what = format!("{system} on {backend}: exit code {}\n{}", ran.code, ran.stderr);
+    let summary = ran.summary.as_ref().unwrap_or_else(|| panic!("{what}"));
+    assert_eq!(summary["run"]["complete"], true, "{what}\n{:#}", summary["verdict"]);
+    let causes = summary["verdict"]["causes"].as_array().unwrap();
+    let slow = ["thresholds_failed", "invalid", "not_shown"];
+    assert!(
+        causes.iter().all(|cause| slow.contains(&cause.as_str().unwrap())),
+        "{what}\n{:#}",
+        summary["verdict"]
+    );
+    assert_eq!(summary["errors"], Value::Array(Vec::new()), "{what}");
+
+    let suite = suite(system);
+    let statuses: BTreeMap<_, _> = summary["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["row"].as_str().unwrap(), row["status"].as_str().unwrap()))
+        .collect();
+    for (name, row) in suite.rows.iter().filter(|(_, row)| !row.long) {
+        let status =
+            statuses.get(name.as_str()).unwrap_or_else(|| panic!("{name} is missing: {what}"));
+        let applies = !row.not_applicable.keys().any(|known| known.name() == backend);
+        assert_eq!(*status != "not_applicable", applies, "{name}: {status}");
+        assert_ne!(*status, "no_data", "{name}: {what}\n{:#}", summary["verdict"]);
+    }
+}
+
+/// One after the other: each takes the whole machine.
+#[test]
+fn the_suites_run_short_on_the_embedded_bus_and_on_nats() {
+    for (system, ..) in ROWS {
+        short(system, "E", &[]);
+        short(system, "S", &["--bus", "nats-server"]);
+    }
+}

@@ -3,7 +3,7 @@
 //! This page is the architecture document: the picture, the map, the invariants.
 //!
 //! ```text
-//!  script.rhai ─┐                       flags · environment
+//!  script.rhai ─┐                       flags · environment · suite.toml
 //!  plugin.wasm ─┴► workload::load ─options─►  cli  ──►  Plan (valid)
 //!                       │                                 │
 //!                       ▼                                 ▼

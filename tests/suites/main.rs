@@ -9,6 +9,7 @@ mod database;
 mod drivers;
 mod flags;
 mod input;
+mod liar;
 mod lifecycle;
 mod outage;
 mod readme;

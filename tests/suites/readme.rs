@@ -27,6 +27,8 @@ fn every_command_works() {
     let workplace = Workplace::new(WAVETANK);
     std::os::unix::fs::symlink(repository().join("target"), workplace.path().join("target"))
         .unwrap();
+    std::os::unix::fs::symlink(repository().join("scripts"), workplace.path().join("scripts"))
+        .unwrap();
     let ci = fs::read_to_string(repository().join(".ci/run")).expect(".ci/run");
     let mut set_up = Vec::new();
     for block in blocks(&readme(), "sh") {

@@ -103,6 +103,7 @@ impl Service for Worker {
                     "arrakis.stats": "stats",
                 },
             }))
+            .functions(&["command", "event", "eligibility", "stats"])
             .parameter("cache_size", 1_000, "answers that an instance's cache holds")
             .parameter("cache_ttl_ms", 30_000, "how long an answer in the cache may be given")
             .parameter("remote_delay_ms", 0, "what calling the remote API takes, for each command")

@@ -340,6 +340,52 @@ async fn operations(bus: &NatsServer, workload: &str, more: &[&str]) -> Vec<(Str
     answering.await.unwrap()
 }
 
+/// What a workload sends against a service and awaits its effects, sorted: virtual users take turns as they
+/// like. How often an effect is looked for is a matter of time, and those questions have a reply subject.
+async fn effects(service: &str, workload: &str, more: &[&str]) -> Vec<(String, String)> {
+    let bus = NatsServer::start().await;
+    let nats = async_nats::connect(bus.url()).await.unwrap();
+    let (workplace, url) = (Workplace::new(WAVETANK), bus.url());
+    let service = guest(service);
+    let both = ["--bus", &url, "--db", "sqlite:kept.sqlite", "--allow", "db", "--allow", "bus=>"];
+    let mut arguments = vec![service.to_str().unwrap(), "--concurrency", "4"];
+    arguments.extend(both);
+    let serving = Serving::start(&workplace, &arguments);
+    let mut all = nats.subscribe("*.>").await.unwrap();
+    nats.flush().await.unwrap();
+    let reading = tokio::spawn(async move {
+        let mut operations = Vec::new();
+        while let Some(message) = futures_util::StreamExt::next(&mut all).await {
+            let first = message.subject.split('.').next().unwrap_or_default();
+            if first == "end" {
+                break;
+            }
+            if message.reply.is_none() && ["rosey", "events", "commands"].contains(&first) {
+                let payload = String::from_utf8(message.payload.to_vec()).unwrap();
+                operations.push((message.subject.to_string(), payload));
+            }
+        }
+        operations.sort_unstable();
+        operations
+    });
+    let mut arguments = vec![workload, "--allow", "existing-data", "--seed", "11"];
+    arguments.extend(both);
+    arguments.extend(more);
+    let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+    let (ran, _workplace) = tokio::task::spawn_blocking(move || {
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        (workplace.run_workload(&arguments), workplace)
+    })
+    .await
+    .unwrap();
+    assert_eq!(ran.summary.as_ref().unwrap()["errors"], Value::Array(Vec::new()), "{ran:#?}");
+    nats.publish("end.of.run", "".into()).await.unwrap();
+    nats.flush().await.unwrap();
+    let operations = reading.await.unwrap();
+    serving.stop();
+    operations
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn twins_issue_the_same_operations() {
     let bus = NatsServer::start().await;
@@ -352,6 +398,27 @@ async fn twins_issue_the_same_operations() {
         let of_script = operations(&bus, script.to_str().unwrap(), more).await;
         let of_plugin = operations(&bus, guest(name).to_str().unwrap(), more).await;
         assert_eq!(of_script.len(), 200);
+        assert_eq!(of_script, of_plugin, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twins_that_await_effects_issue_the_same_operations() {
+    let once: &[&str] = &["--vus", "1", "--iterations", "200"];
+    let bursts: &[&str] = &["--vus", "1", "--iterations", "20", "-p", "burst=5"];
+    // Who sends what in R10 is a matter of its scenario; A3 has a guild that joins first.
+    let pairs: [(&str, &str, &str, &[&str], usize); 5] = [
+        ("rosey-database", "rosey/r1-one-event", "one-event", once, 200),
+        ("rosey-database", "rosey/r10-mixed", "mixed-events", &[], 1_000),
+        ("rosey-database", "rosey/r12-pm-commands", "pm-commands", once, 200),
+        ("arrakis-worker", "arrakis/a2-burst", "event-burst", bursts, 100),
+        ("arrakis-worker", "arrakis/a3-commands", "commands", once, 201),
+    ];
+    for (service, script, name, more, count) in pairs {
+        let script = repository().join(format!("scripts/{script}.rhai"));
+        let of_script = effects(service, script.to_str().unwrap(), more).await;
+        let of_plugin = effects(service, guest(name).to_str().unwrap(), more).await;
+        assert_eq!(of_script.len(), count, "{name}");
         assert_eq!(of_script, of_plugin, "{name}");
     }
 }

@@ -128,7 +128,8 @@ pub struct ScenarioArgs {
     /// A tenth of the durations and counts, never below what the thresholds need
     #[arg(long)]
     pub quick: bool,
-    /// Adds a tag to every sample; of a suite, `--tag WORD` chooses the workloads that bear it
+    /// Adds a tag to every sample; of a suite, `--tag WORD` chooses the workloads that bear
+    /// it (all of them, if there are more)
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
     pub tags: Vec<Tag>,
     /// Threads that run VUs (default: one per core)

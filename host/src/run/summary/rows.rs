@@ -2,7 +2,7 @@
 
 use super::{Row, SummaryInput};
 use crate::{
-    plan::{self, Backend},
+    plan::{self, Backend, Severity},
     verdict::{Status, ThresholdResult},
 };
 
@@ -50,7 +50,7 @@ pub fn not_run(row: &plan::Row, workload: &str, backend: Backend) -> Row {
     }
 }
 
-/// The worst of its thresholds.
+/// The worst of its thresholds that are more than shown.
 fn status<'a>(
     own: impl Iterator<Item = &'a ThresholdResult> + Clone,
     row: &plan::Row,
@@ -59,7 +59,13 @@ fn status<'a>(
     if !judged {
         return (Status::NoData, Some("no threshold judges this row".to_owned()));
     }
-    let worst = own.max_by_key(|result| gravity(result.status));
+    // What is shown only says nothing against a row, unless the row itself is.
+    let counts = |result: &&ThresholdResult| result.severity != Severity::Info;
+    let worst = own.clone().filter(counts).max_by_key(|result| gravity(result.status));
+    let worst = match worst {
+        Some(worst) if row.priority.severity() != Severity::Info => Some(worst),
+        _ => own.max_by_key(|result| gravity(result.status)),
+    };
     let reason = match worst.map(|result| result.status) {
         Some(Status::KnownFailing) => row.known_failing.clone(),
         Some(Status::NoData | Status::Insufficient | Status::Invalid) => {

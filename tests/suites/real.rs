@@ -389,8 +389,11 @@ async fn effects(service: &str, workload: &str, more: &[&str]) -> Vec<(String, S
 #[tokio::test(flavor = "multi_thread")]
 async fn twins_issue_the_same_operations() {
     let bus = NatsServer::start().await;
-    let pairs: [(&str, &str, &[&str]); 2] = [
-        ("rosey/r2-stats-queries", "stats-queries", &["-p", "prepare=false"]),
+    let unprepared: &[&str] = &["-p", "prepare=false"];
+    let pairs = [
+        ("rosey/r2-stats-queries", "stats-queries", unprepared),
+        ("warming/w1-price-updates", "price-updates", unprepared),
+        ("warming/w2-warmings", "warmings", &[]),
         ("warming/w3-spike", "spike", &[]),
     ];
     for (script, name, more) in pairs {

@@ -31,11 +31,20 @@ impl Workload for Spike {
                     },
                 },
                 "ops": ["price", "warm"],
+                "derived": {
+                    "recovery": {
+                        "kind": "recovery_time", "metric": "bus_request_duration{op:warm}",
+                        "aggregate": "mean", "stage": "spike", "reference": "normal", "factor": 1.5,
+                    },
+                },
                 "thresholds": {
-                    "bus_request_failed{stage:spike}": ["rate < 0.05"],
-                    "bus_request_failed{stage:after}": ["rate < 0.01"],
-                    "bus_request_duration{stage:spike}":
-                        ["mean < 3 * bus_request_duration.mean{stage:normal}"],
+                    "bus_request_failed{stage:spike}": "rate < 0.05",
+                    "bus_request_failed{stage:after}": "rate < 0.01",
+                    "bus_publish_failed{stage:spike}": "rate < 0.05",
+                    "bus_publish_failed{stage:after}": "rate < 0.01",
+                    "iteration_response_time{stage:spike}":
+                        "mean < 3 * iteration_response_time.mean{stage:normal}",
+                    "recovery": "value <= 1s",
                 },
             }))
             .parameter("pairs", 200, "how many pairs there are")

@@ -390,7 +390,7 @@ async fn effects(service: &str, workload: &str, more: &[&str]) -> Vec<(String, S
 async fn twins_issue_the_same_operations() {
     let bus = NatsServer::start().await;
     let unprepared: &[&str] = &["-p", "prepare=false"];
-    let pairs = [
+    let pairs: [(&str, &str, &[&str]); 4] = [
         ("rosey/r2-stats-queries", "stats-queries", unprepared),
         ("warming/w1-price-updates", "price-updates", unprepared),
         ("warming/w2-warmings", "warmings", &[]),

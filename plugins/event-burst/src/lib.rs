@@ -3,7 +3,7 @@
 //!
 //! Draws of an iteration: none.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use wavetank_sdk::{
     Context, Description, Iteration, Result, Workload,
@@ -48,13 +48,19 @@ impl Workload for EventBurst {
     }
 
     fn iterate(&mut self, iteration: &Iteration) -> Result {
-        let events = (0..self.burst).map(|number| self.event(iteration.number, number));
+        let id = |number| format!("{}-{number}", iteration.number);
+        let mut awaited: HashSet<_> = (0..self.burst).map(id).collect();
+        let events = (0..self.burst).map(|number| self.event(&id(number), number));
         // What could not be published is not handled.
         let _ = bus::publish_all(&events.collect::<Result<Vec<_>>>()?)?;
         let deadline = Deadline::after(Duration::from_secs(10));
         let mut handled = 0;
         while handled < self.burst && !deadline.has_passed() {
-            if let Ok(Some(_)) = self.subscription.next(Some(deadline.left()))? {
+            let Ok(Some(reply)) = self.subscription.next(Some(deadline.left()))? else { continue };
+            let answer = reply.json();
+            let id = answer["event_id"].as_str().unwrap_or_default();
+            // What is delivered twice is handled once.
+            if answer["success"] == true && awaited.remove(id) {
                 handled += 1;
             }
         }
@@ -65,9 +71,9 @@ impl Workload for EventBurst {
 }
 
 impl EventBurst {
-    fn event(&self, burst: u64, number: u32) -> Result<Outgoing> {
+    fn event(&self, id: &str, number: u32) -> Result<Outgoing> {
         let event = json!({
-            "event_id": format!("{burst}-{number}"), "event_type": "message.create", "shard_id": 0,
+            "event_id": id, "event_type": "message.create", "shard_id": 0,
             "timestamp": number, "guild_id": "guild1", "channel_id": "channel1",
             "user_id": format!("user{number}"),
             "data": { "reply": self.replies, "content": "hello" },

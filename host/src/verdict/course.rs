@@ -5,12 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
-
-use super::samples::Samples;
+use super::{routes::Routes, samples::Samples};
 use crate::{
     clock::Instant,
-    metric::{Kind, MetricId, Names, Registry, Selector, SeriesKey, Snapshot},
+    metric::{Kind, MetricId, Names, Registry, Selector, Snapshot},
     plan::threshold::Aggregate,
 };
 
@@ -21,7 +19,7 @@ const MOST: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Courses {
     courses: Vec<Course>,
-    routes: FxHashMap<SeriesKey, Box<[usize]>>,
+    routes: Routes,
 }
 
 /// Samples of a metric, by the time of their intended start.
@@ -80,17 +78,12 @@ impl Courses {
         }
         for (key, second, cell) in &snapshot.cells {
             let Some(second) = second else { continue };
-            let route = self.routes.entry(*key).or_insert_with(|| {
-                let kind = registry.get(key.metric).kind;
-                let fits = |course: &Course| {
-                    course.metric == key.metric && course.selector.matches(kind, &key.tags, names)
-                };
-                let all = self.courses.iter().enumerate().filter(|(_, course)| fits(course));
-                all.map(|(index, _)| index).collect()
-            });
+            let kind = registry.get(key.metric).kind;
+            let watched = self.courses.iter().map(|it| (it.metric, &it.selector));
+            let places = self.routes.find(key, kind, watched, names);
             let at = snapshot.origin + std::time::Duration::from_secs(u64::from(*second));
             let second = u32::try_from(at.since(start).as_secs()).unwrap_or(u32::MAX);
-            for index in route.iter() {
+            for index in places {
                 let Some(course) = self.courses.get_mut(*index) else { continue };
                 course
                     .steps

@@ -10,19 +10,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use rustc_hash::FxHashMap;
-
 use super::{
     course::Courses,
     evaluate::{Scene, is_of_target},
     growth,
+    routes::Routes,
     samples::{Figure, Samples},
     scaling::{self, Scaling},
     window::whole_seconds,
 };
 use crate::{
     clock::Instant,
-    metric::{MetricId, Names, Registry, Selector, SeriesKey, Snapshot},
+    metric::{MetricId, Names, Registry, Selector, Snapshot},
     plan::{Derived, DerivedKind, Formula, Plan, Start, threshold::Aggregate},
 };
 
@@ -37,7 +36,7 @@ const MAX_RECOVERY: u32 = 3_600;
 #[derive(Debug, Default)]
 pub(super) struct Recoveries {
     watched: Vec<Watched>,
-    routes: FxHashMap<SeriesKey, Box<[usize]>>,
+    routes: Routes,
 }
 
 #[derive(Debug)]
@@ -116,7 +115,7 @@ impl Recoveries {
                 seconds: BTreeMap::new(),
             })
         });
-        Self { watched: watched.collect(), routes: FxHashMap::default() }
+        Self { watched: watched.collect(), routes: Routes::default() }
     }
 
     /// What must be kept per second.
@@ -137,21 +136,16 @@ impl Recoveries {
         }
         for (key, second, cell) in &snapshot.cells {
             let Some(second) = second else { continue };
-            if !self.routes.contains_key(key) {
-                let kind = registry.get(key.metric).kind;
-                let route = self.watched.iter().enumerate().filter(|(_, watched)| {
-                    watched.metric == key.metric && watched.selector.matches(kind, &key.tags, names)
-                });
-                let route = route.map(|(index, _)| index).collect();
-                self.routes.insert(*key, route);
-            }
+            let kind = registry.get(key.metric).kind;
+            let watched = self.watched.iter().map(|it| (it.metric, &it.selector));
+            let places = self.routes.find(key, kind, watched, names);
             let at = (snapshot.origin + Duration::from_secs(u64::from(*second))).since(start);
-            for index in self.routes.get(key).into_iter().flatten() {
+            for index in places {
                 let Some(watched) = self.watched.get_mut(*index) else { continue };
                 let Some(after) = at.as_secs().checked_sub(watched.first()) else { continue };
                 let after = u32::try_from(after).unwrap_or(u32::MAX);
                 if after < MAX_RECOVERY {
-                    let empty = || Samples::empty(registry.get(key.metric).kind);
+                    let empty = || Samples::empty(kind);
                     watched.seconds.entry(after).or_insert_with(empty).merge(cell);
                 }
             }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Status;
+
 macro_rules! causes {
     ($($variant:ident $code:literal $doc:literal;)*) => {
         /// Why a run ends as it does. Ordered: the first cause decides the exit code, all are shown.
@@ -24,6 +26,28 @@ macro_rules! causes {
             }
         }
     };
+}
+
+impl Cause {
+    /// Each of them once, the most telling first. "No data or insufficient, nothing else": beside another
+    /// cause it is a reason only.
+    pub fn settle(causes: &mut Vec<Self>) {
+        causes.sort_unstable();
+        causes.dedup();
+        if causes.first().is_some_and(|first| *first < Self::NotShown) {
+            causes.retain(|cause| *cause != Self::NotShown);
+        }
+    }
+
+    /// The exit code of what has these causes and that status: the first cause's, else 0; with
+    /// `fail_on_warn`, 99 for a warning.
+    pub fn exit_code(causes: &[Self], status: Status, fail_on_warn: bool) -> u8 {
+        match causes.iter().min() {
+            Some(cause) => cause.code(),
+            None if fail_on_warn && status == Status::Warn => Self::ThresholdsFailed.code(),
+            None => 0,
+        }
+    }
 }
 
 causes! {

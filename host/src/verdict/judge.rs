@@ -426,11 +426,7 @@ fn verdict(effects: &[(Effect, String)], facts: &Facts) -> (Status, Vec<Cause>, 
     // A stable sort: of one cause, what the engine said comes first, then the plan's order.
     all.sort_by_key(|(cause, _)| *cause);
     let mut causes: Vec<_> = all.iter().map(|(cause, _)| *cause).collect();
-    causes.dedup();
-    // "No data or insufficient, nothing else": beside another cause it is a reason only.
-    if causes.first().is_some_and(|first| *first < Cause::NotShown) {
-        causes.retain(|cause| *cause != Cause::NotShown);
-    }
+    Cause::settle(&mut causes);
     let warned = effects.iter().any(|(effect, _)| *effect == Effect::Warn);
     let status = match causes.as_slice() {
         [] if warned => Status::Warn,

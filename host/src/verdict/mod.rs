@@ -13,6 +13,7 @@ mod growth;
 mod interval;
 mod judge;
 mod line;
+mod routes;
 mod samples;
 mod scaling;
 mod search;

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
-
-use super::slope::SlopeSeries;
+use super::{routes::Routes, slope::SlopeSeries};
 use crate::{
     clock::Instant,
-    metric::{Cell, Gauge, Kind, MetricId, Names, Selector, SeriesKey, Snapshot},
+    metric::{Cell, Gauge, Kind, MetricId, Names, Selector, Snapshot},
     plan::{Plan, threshold::Aggregate},
 };
 
@@ -18,7 +16,7 @@ const RECENT: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct Slopes {
     watched: Vec<Watched>,
-    routes: FxHashMap<SeriesKey, Box<[usize]>>,
+    routes: Routes,
 }
 
 #[derive(Debug)]
@@ -43,7 +41,7 @@ impl Slopes {
                 series: SlopeSeries::default(),
             })
         });
-        Self { watched: watched.collect(), routes: FxHashMap::default() }
+        Self { watched: watched.collect(), routes: Routes::default() }
     }
 
     /// What must be kept per second.
@@ -58,15 +56,10 @@ impl Slopes {
         }
         for (key, second, cell) in &snapshot.cells {
             let (Some(second), Cell::Gauge(gauge)) = (second, cell) else { continue };
-            if !self.routes.contains_key(key) {
-                let route = self.watched.iter().enumerate().filter(|(_, watched)| {
-                    watched.metric == key.metric
-                        && watched.selector.matches(Kind::Gauge, &key.tags, names)
-                });
-                self.routes.insert(*key, route.map(|(index, _)| index).collect());
-            }
+            let watched = self.watched.iter().map(|it| (it.metric, &it.selector));
+            let places = self.routes.find(key, Kind::Gauge, watched, names);
             let at = snapshot.origin.since(Instant::ZERO).as_secs() + u64::from(*second);
-            for index in self.routes.get(key).into_iter().flatten() {
+            for index in places {
                 if let Some(watched) = self.watched.get_mut(*index) {
                     watched.recent.entry(at).or_default().merge(gauge);
                     while watched.recent.len() > RECENT {

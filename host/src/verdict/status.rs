@@ -96,10 +96,6 @@ pub struct Judgement {
 impl Judgement {
     /// The exit code: the first cause's, else 0; with `fail_on_warn`, 99 for a warning.
     pub fn exit_code(&self, fail_on_warn: bool) -> u8 {
-        match self.causes.iter().min() {
-            Some(cause) => cause.code(),
-            None if fail_on_warn && self.status == Status::Warn => Cause::ThresholdsFailed.code(),
-            None => 0,
-        }
+        Cause::exit_code(&self.causes, self.status, fail_on_warn)
     }
 }

@@ -13,9 +13,10 @@ use std::{
     time::Duration,
 };
 
-use rustc_hash::FxHashMap;
-
-use super::samples::{Figure, Samples};
+use super::{
+    routes::Routes,
+    samples::{Figure, Samples},
+};
 use crate::{
     clock::Instant,
     metric::{MetricId, Names, Registry, Selector, SeriesKey, Snapshot},
@@ -62,7 +63,7 @@ pub(super) struct Views {
 pub(super) struct Windows {
     kept: Vec<(Need, Kept)>,
     /// Which of them a series belongs to.
-    routes: FxHashMap<SeriesKey, Box<[usize]>>,
+    routes: Routes,
     start: Option<Instant>,
     /// Cells that arrived before the start was known, with the start of their second.
     pending: VecDeque<(SeriesKey, Instant, Samples)>,
@@ -133,15 +134,9 @@ impl Windows {
         }
         for (key, second, cell) in &snapshot.cells {
             let Some(second) = second else { continue };
-            if !self.routes.contains_key(key) {
-                let kind = registry.get(key.metric).kind;
-                let route = self.kept.iter().enumerate().filter(|(_, (need, _))| {
-                    need.metric == key.metric && need.selector.matches(kind, &key.tags, names)
-                });
-                let route = route.map(|(index, _)| index).collect();
-                self.routes.insert(*key, route);
-            }
-            if self.routes.get(key).is_none_or(|route| route.is_empty()) {
+            let kind = registry.get(key.metric).kind;
+            let watched = self.kept.iter().map(|(need, _)| (need.metric, &need.selector));
+            if self.routes.find(key, kind, watched, names).is_empty() {
                 continue;
             }
             let at = snapshot.origin + Duration::from_secs(u64::from(*second));
@@ -167,7 +162,7 @@ impl Windows {
     ) {
         let second = u32::try_from(at.since(start).as_secs()).unwrap_or(u32::MAX);
         let metric = registry.get(key.metric);
-        for index in self.routes.get(&key).into_iter().flatten() {
+        for index in self.routes.known(&key) {
             let Some((need, kept)) = self.kept.get_mut(*index) else { continue };
             match (kept, need.window) {
                 (Kept::One(all), Window::First(length)) if second < whole_seconds(length) => {

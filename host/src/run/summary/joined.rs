@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     metric::{Cell, Selector},
-    verdict::{Cause, RunnerFacts, Status, TargetFacts},
+    verdict::{Cause, RunnerFacts, Status},
 };
 
 /// A workload of a suite, run and judged.
@@ -71,62 +71,32 @@ impl Suite {
             let (key, value) = part.tag();
             let name = part.summary.run.name.clone();
             let named = |text: String| format!("{name}: {text}");
+            let within = |text: &mut String| *text = group(&name, text);
             let offset = joined.thresholds.len();
             let summary = part.summary;
-            joined.rows.extend(summary.rows.into_iter().map(|mut row| {
+            move_into(&mut joined.rows, summary.rows, |row| {
                 row.thresholds.iter_mut().for_each(|index| *index += offset);
-                row
-            }));
+            });
             joined.thresholds.extend(summary.thresholds);
-            joined.metrics.extend(summary.metrics.into_iter().map(|mut metric| {
+            move_into(&mut joined.metrics, summary.metrics, |metric| {
                 metric.tags.insert(key.clone(), value.clone());
-                metric
-            }));
-            joined.scaling.extend(summary.scaling.into_iter().map(|mut scaling| {
-                scaling.scenario = group(&name, &scaling.scenario);
-                scaling
-            }));
-            joined.searches.extend(summary.searches.into_iter().map(|mut search| {
-                search.scenario = group(&name, &search.scenario);
-                search
-            }));
-            joined.derived.extend(summary.derived.into_iter().map(|mut derived| {
-                derived.name = group(&name, &derived.name);
-                derived
-            }));
-            joined.checks.extend(summary.checks.into_iter().map(|mut check| {
-                check.group = group(&name, &check.group);
-                check
-            }));
-            joined.scenarios.extend(summary.scenarios.into_iter().map(|mut scenario| {
-                scenario.name = group(&name, &scenario.name);
-                scenario
-            }));
-            joined.errors.extend(summary.errors.into_iter().map(|mut error| {
-                error.scenario = group(&name, &error.scenario);
-                error
-            }));
+            });
+            move_into(&mut joined.scaling, summary.scaling, |it| within(&mut it.scenario));
+            move_into(&mut joined.searches, summary.searches, |it| within(&mut it.scenario));
+            move_into(&mut joined.derived, summary.derived, |it| within(&mut it.name));
+            move_into(&mut joined.checks, summary.checks, |it| within(&mut it.group));
+            move_into(&mut joined.scenarios, summary.scenarios, |it| within(&mut it.name));
+            move_into(&mut joined.errors, summary.errors, |it| within(&mut it.scenario));
+            move_into(&mut joined.targets, summary.targets, |it| within(&mut it.name));
             joined.remarks.extend(summary.remarks.into_iter().map(named));
-            joined.targets.extend(summary.targets.into_iter().map(|target| of(&name, target)));
             joined.verdict.causes.extend(summary.verdict.causes);
             joined.verdict.reasons.extend(summary.verdict.reasons.into_iter().map(named));
         }
         joined.rows.extend(self.skipped);
         joined.rows.sort_by_key(|row| self.order.iter().position(|name| *name == row.row));
-        joined.verdict.causes.sort_unstable();
-        joined.verdict.causes.dedup();
-        // "No data or insufficient, nothing else": beside another cause it is a reason only.
-        if joined.verdict.causes.first().is_some_and(|first| *first < Cause::NotShown) {
-            joined.verdict.causes.retain(|cause| *cause != Cause::NotShown);
-        }
         let verdict = &mut joined.verdict;
-        verdict.exit_code = match verdict.causes.first() {
-            Some(cause) => cause.code(),
-            None if self.fail_on_warn && verdict.status == Status::Warn => {
-                Cause::ThresholdsFailed.code()
-            }
-            None => 0,
-        };
+        Cause::settle(&mut verdict.causes);
+        verdict.exit_code = Cause::exit_code(&verdict.causes, verdict.status, self.fail_on_warn);
         joined
     }
 
@@ -185,9 +155,10 @@ fn group(workload: &str, name: &str) -> String {
     if name.is_empty() { workload.to_owned() } else { format!("{workload} › {name}") }
 }
 
-fn of(workload: &str, mut target: TargetFacts) -> TargetFacts {
-    target.name = group(workload, &target.name);
-    target
+/// Moves what a part has behind what is there, each changed on its way.
+fn move_into<T>(all: &mut Vec<T>, mut own: Vec<T>, change: impl FnMut(&mut T)) {
+    own.iter_mut().for_each(change);
+    all.append(&mut own);
 }
 
 /// One entry for each metric, of the samples of all parts. Two workloads may give one name to different

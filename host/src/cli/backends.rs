@@ -79,18 +79,8 @@ pub fn backend(bus: &str, database: &str) -> Backend {
 impl Backends {
     /// Opens bus and database.
     pub async fn open(opening: Opening<'_>) -> Result<Self, Failed> {
-        let unreachable = |text: String| Failed::new(Cause::Unreachable, Diagnostic::new(text));
-        let bus = bus::Source::open_with_files(
-            bus::OpenInput {
-                address: opening.bus.to_owned(),
-                run: opening.run.to_owned(),
-                search_path: search_path(),
-            },
-            nats_files(),
-        )
-        .await
-        .map_err(|error| unreachable(error.to_string()))?;
-        let database = database::Source::open_with(database::Opening {
+        let bus = open_bus(opening.bus, opening.run).await?;
+        let database = open_database(database::Opening {
             address: opening.database.to_owned(),
             schema: opening.schema.map(str::to_owned),
             allow_existing: opening.existing_data,
@@ -100,8 +90,7 @@ impl Backends {
             shards: opening.shards,
             limits: opening.limits.clone(),
         })
-        .await
-        .map_err(|error| unreachable(error.to_string()))?;
+        .await?;
         Ok(Self { bus, database, targets: None, hosted: Vec::new() })
     }
 
@@ -111,8 +100,7 @@ impl Backends {
             return Ok(());
         }
         let failed = |name: &str, error: &dyn std::fmt::Display| {
-            let text = format!("the stream `{name}` could not be made: {error}");
-            Failed::new(Cause::Unreachable, Diagnostic::new(text))
+            unreachable(format!("the stream `{name}` could not be made: {error}"))
         };
         let connection = self.bus.connect("wavetank streams").await;
         let connection = connection.map_err(|error| failed("", &error))?;
@@ -266,20 +254,33 @@ pub async fn close(bus: &bus::Source, database: &database::Source) {
     }
 }
 
-/// `PATH`, where `nats-server` is looked for.
-pub fn search_path() -> Option<std::ffi::OsString> {
-    std::env::var_os("PATH")
-}
-
-/// Credentials and certificates, as NATS tools take them.
-pub fn nats_files() -> bus::Files {
+/// Opens a bus; credentials and certificates are taken from where NATS tools take them.
+pub async fn open_bus(address: &str, run: &str) -> Result<bus::Source, Failed> {
     let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    bus::Files {
+    let files = bus::Files {
         credentials: path("NATS_CREDS"),
         authority: path("NATS_CA"),
         certificate: path("NATS_CERT"),
         key: path("NATS_KEY"),
-    }
+    };
+    let input = bus::OpenInput {
+        address: address.to_owned(),
+        run: run.to_owned(),
+        // Where `nats-server` is looked for.
+        search_path: std::env::var_os("PATH"),
+    };
+    let opened = bus::Source::open_with_files(input, files).await;
+    opened.map_err(|error| unreachable(error.to_string()))
+}
+
+/// Opens a database.
+pub async fn open_database(opening: database::Opening) -> Result<database::Source, Failed> {
+    let opened = database::Source::open_with(opening).await;
+    opened.map_err(|error| unreachable(error.to_string()))
+}
+
+fn unreachable(text: String) -> Failed {
+    Failed::new(Cause::Unreachable, Diagnostic::new(text))
 }
 
 /// What a service says, by its name.

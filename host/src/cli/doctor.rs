@@ -5,17 +5,13 @@ use std::process::ExitCode;
 use super::{
     Failed,
     args::BackendArgs,
-    backends::{close, nats_files, search_path},
+    backends::{self, close},
     machine,
     print::out,
     run::runtime,
 };
 use crate::{
-    clock::Clock,
-    diagnostic::Diagnostic,
-    plan::Limits,
-    primitive::{bus, database},
-    run::noise_floor,
+    clock::Clock, diagnostic::Diagnostic, plan::Limits, primitive::database, run::noise_floor,
     verdict::Cause,
 };
 
@@ -28,23 +24,13 @@ pub fn doctor(args: &BackendArgs) -> Result<ExitCode, Failed> {
     let floor = runtime.block_on(noise_floor(Clock::real()));
     out(&format!("{:<22} {:.0} ns", "clock_read", floor.clock_read_ns));
     out(&format!("{:<22} {:.0} ns", "empty_operation", floor.empty_operation_ns));
-    let unreachable = |error: String| Failed::new(Cause::Unreachable, Diagnostic::new(error));
     let folder = tempfile::tempdir().map_err(|error| {
         Failed::new(Cause::NotWritten, Diagnostic::new(format!("a temporary folder: {error}")))
     })?;
     runtime.block_on(async {
-        let bus = bus::Source::open_with_files(
-            bus::OpenInput {
-                address: args.bus().to_owned(),
-                run: "doctor".to_owned(),
-                search_path: search_path(),
-            },
-            nats_files(),
-        )
-        .await
-        .map_err(|error| unreachable(error.to_string()))?;
+        let bus = backends::open_bus(args.bus(), "doctor").await?;
         out(&format!("{:<22} {}", "bus", bus.describe()));
-        let database = database::Source::open_with(database::Opening {
+        let database = backends::open_database(database::Opening {
             address: args.database().to_owned(),
             schema: args.database_schema.clone(),
             allow_existing: true,
@@ -54,8 +40,7 @@ pub fn doctor(args: &BackendArgs) -> Result<ExitCode, Failed> {
             shards: 1,
             limits: Limits::default(),
         })
-        .await
-        .map_err(|error| unreachable(error.to_string()))?;
+        .await?;
         out(&format!("{:<22} {}", "database", database.describe()));
         close(&bus, &database).await;
         Ok(ExitCode::SUCCESS)

@@ -14,15 +14,9 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    plan::{
-        Limits, Overrides, Plan, PlanInput, QUICK, Shortcuts,
-        suite::{DatabaseAccess, GrantList},
-    },
+    plan::{DatabaseGrant, Grants, Limits, Overrides, Plan, PlanInput, QUICK, Shortcuts},
     verdict::Cause,
-    workload::{
-        LoadError, LoadInput, Program,
-        component::{DatabaseGrant, Grants},
-    },
+    workload::{LoadError, LoadInput, Program},
 };
 
 /// How far a component may reach; a script is trusted as its author is.
@@ -38,7 +32,7 @@ pub enum Reach {
         targets: Vec<String>,
     },
     /// In a suite: what that grants, and nothing else.
-    Suite(GrantList),
+    Suite(Grants),
 }
 
 impl Default for Reach {
@@ -53,7 +47,7 @@ impl Reach {
             Self::Hand { foreign_bus, foreign_database, targets } => {
                 (foreign_bus, foreign_database, targets)
             }
-            Self::Suite(list) => return granted(list),
+            Self::Suite(grants) => return grants.clone(),
         };
         let patterns = foreign_bus.clone().unwrap_or_else(|| vec![">".to_owned()]);
         Grants {
@@ -66,20 +60,6 @@ impl Reach {
             },
             targets: targets.clone(),
         }
-    }
-}
-
-fn granted(list: &GrantList) -> Grants {
-    Grants {
-        publish: list.publish.clone(),
-        request: list.request.clone(),
-        subscribe: list.subscribe.clone(),
-        database: match list.database {
-            DatabaseAccess::None => DatabaseGrant::None,
-            DatabaseAccess::Read => DatabaseGrant::Read,
-            DatabaseAccess::Write => DatabaseGrant::Write,
-        },
-        targets: list.targets.clone(),
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     Failed,
     allow::Allowed,
     args::{BackendArgs, ServeArgs},
-    backends::{close, nats_files, search_path},
+    backends::{self, close},
     folder, load,
     print::say,
     run::runtime,
@@ -55,7 +55,7 @@ pub fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
     runtime()?.block_on(async {
         let id = format!("serve_{}", folder::run_id(&plan.name, jiff::Timestamp::now()));
         let directory = Directory::make(&id, &args.backends)?;
-        let bus = open_bus(&args, &id).await?;
+        let bus = backends::open_bus(args.backends.bus(), &id).await?;
         let database = open_database(&args, &allowed, &plan, &id, &directory).await?;
         let result = match objection(&database, &allowed) {
             Some(failed) => Err(failed),
@@ -127,17 +127,6 @@ impl Drop for Directory {
     }
 }
 
-async fn open_bus(args: &ServeArgs, id: &str) -> Result<bus::Source, Failed> {
-    let input = bus::OpenInput {
-        address: args.backends.bus().to_owned(),
-        run: id.to_owned(),
-        search_path: search_path(),
-    };
-    bus::Source::open_with_files(input, nats_files())
-        .await
-        .map_err(|error| Failed::new(Cause::Unreachable, Diagnostic::new(error.to_string())))
-}
-
 async fn open_database(
     args: &ServeArgs,
     allowed: &Allowed,
@@ -145,7 +134,7 @@ async fn open_database(
     id: &str,
     directory: &Directory,
 ) -> Result<database::Source, Failed> {
-    database::Source::open_with(database::Opening {
+    backends::open_database(database::Opening {
         address: args.backends.database().to_owned(),
         schema: args.backends.database_schema.clone(),
         allow_existing: allowed.existing_data,
@@ -156,7 +145,6 @@ async fn open_database(
         limits: plan.limits.clone(),
     })
     .await
-    .map_err(|error| Failed::new(Cause::Unreachable, Diagnostic::new(error.to_string())))
 }
 
 fn objection(database: &database::Source, allowed: &Allowed) -> Option<Failed> {

@@ -29,7 +29,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Backend, Priority, Row, TargetPlan, declare, document,
+    Backend, DatabaseGrant, Grants, Priority, Row, TargetPlan, declare, document,
     quantity::shown,
     section::{Item, Places, Section, listed, suggestion},
 };
@@ -167,7 +167,7 @@ impl Service {
 }
 
 /// A workload of a suite.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// A path, or `plugin:NAME`.
     pub workload: String,
@@ -186,38 +186,11 @@ pub struct Entry {
     /// By which it is chosen.
     pub tags: Vec<String>,
     /// What it may use.
-    pub grants: GrantList,
+    pub grants: Grants,
     /// Parameters under `--soak`; `None` if it is no soak.
     pub soak: Option<BTreeMap<String, String>>,
     /// The plugin that issues the same operations.
     pub twin: Option<String>,
-}
-
-/// What a workload may use, as it is written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GrantList {
-    /// Patterns that may be published to.
-    pub publish: Vec<String>,
-    /// Patterns that may be sent requests.
-    pub request: Vec<String>,
-    /// Patterns that may be subscribed to.
-    pub subscribe: Vec<String>,
-    /// What may be done with the database.
-    pub database: DatabaseAccess,
-    /// Targets that it may control.
-    pub targets: Vec<String>,
-}
-
-/// What may be done with the database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DatabaseAccess {
-    /// Nothing.
-    #[default]
-    None,
-    /// Queries.
-    Read,
-    /// Everything.
-    Write,
 }
 
 /// A row of a suite.
@@ -463,7 +436,7 @@ fn workload(item: &Item<'_>, limits: &BTreeMap<String, String>) -> Result<Entry,
         limits: all,
         thresholds: thresholds.unwrap_or_default(),
         tags: tags(&section)?,
-        grants: section.get("grants").map(|item| grants(&item)).transpose()?.unwrap_or_default(),
+        grants: section.get("grants").map_or(Ok(Grants::NONE), |item| grants(&item))?,
         soak: section.get("soak").map(|item| item.labels()).transpose()?,
         twin: section.string("twin")?.map(str::to_owned),
     })
@@ -476,12 +449,12 @@ fn tags(section: &Section<'_>) -> Result<Vec<String>, Diagnostic> {
     Ok(tags)
 }
 
-fn grants(item: &Item<'_>) -> Result<GrantList, Diagnostic> {
+fn grants(item: &Item<'_>) -> Result<Grants, Diagnostic> {
     let section = section(item, "grants", GRANTS)?;
     let access = [
-        ("none", DatabaseAccess::None),
-        ("read", DatabaseAccess::Read),
-        ("write", DatabaseAccess::Write),
+        ("none", DatabaseGrant::None),
+        ("read", DatabaseGrant::Read),
+        ("write", DatabaseGrant::Write),
     ];
     let all = strings(&section, "bus")?;
     let with = |key: &str| -> Result<Vec<String>, Diagnostic> {
@@ -489,7 +462,7 @@ fn grants(item: &Item<'_>) -> Result<GrantList, Diagnostic> {
         patterns.extend(strings(&section, key)?);
         Ok(patterns)
     };
-    Ok(GrantList {
+    Ok(Grants {
         publish: with("publish")?,
         request: with("request")?,
         subscribe: with("subscribe")?,
@@ -575,7 +548,7 @@ mod tests {
         assert_eq!(suite.workloads[1].rows, ["R6", "R7"]);
         assert_eq!(suite.workloads[1].limits["vus"], "100");
         assert_eq!(suite.workloads[1].grants.request, ["rosey.>"]);
-        assert_eq!(suite.workloads[1].grants.database, DatabaseAccess::Read);
+        assert_eq!(suite.workloads[1].grants.database, DatabaseGrant::Read);
         let row = suite.row("R6", Backend::E);
         assert_eq!(row.not_applicable.as_deref(), Some("there is no process"));
         assert_eq!(row.priority.severity(), crate::plan::Severity::Warning);

@@ -27,7 +27,7 @@ use crate::{
     clock::Instant,
     diagnostic::{Diagnostic, Place},
     metric::Builtin,
-    plan::{Limits, Options},
+    plan::{Grants, Limits, Options},
     primitive::{Primitives, Random, bus::Message},
 };
 
@@ -79,7 +79,7 @@ pub struct LoadInput {
     pub cache: Option<PathBuf>,
     /// What a component may use of the bus and the database, with which scripts are trusted; and what
     /// either may do with targets.
-    pub grants: Arc<component::Grants>,
+    pub grants: Arc<Grants>,
 }
 
 /// A workload could not be loaded.

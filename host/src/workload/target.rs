@@ -5,8 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::component::Grants;
 use crate::{
+    plan::Grants,
     primitive::{Failure, Measured, Misuse, Scope},
     target::{Order, Refused, Source},
 };

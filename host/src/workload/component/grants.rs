@@ -1,68 +1,17 @@
-//! What a component may use. Checked in the host functions, before a primitive is called.
+//! What a component asks for, held against what it was given, in the host functions and before a primitive is
+//! called.
 //!
 //! Run by hand, a component gets the embedded bus and database freely; any other, and every suite,
 //! gives out patterns. A requested subject must be *contained* in a granted pattern, so that a
 //! wildcard cannot reach further than its grant. Inboxes, `$…` (the server's own subjects) and
 //! `_wavetank.…` (over which services hand in what they measured) are never raw: replies are handed back by the host, JetStream goes through its typed calls.
 
-use crate::primitive::{Misuse, bus};
-
-/// What may be done with the database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DatabaseGrant {
-    /// Nothing.
-    None,
-    /// Queries.
-    Read,
-    /// Everything that the database's own guards let through.
-    #[default]
-    Write,
-}
-
-/// What a component may use of the bus and the database, and any workload of the targets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grants {
-    /// Patterns that may be published to.
-    pub publish: Vec<String>,
-    /// Patterns that may be sent requests.
-    pub request: Vec<String>,
-    /// Patterns that may be subscribed to.
-    pub subscribe: Vec<String>,
-    /// The database.
-    pub database: DatabaseGrant,
-    /// Targets that may be started and stopped, by name; `*` for all. Asked of scripts, too.
-    pub targets: Vec<String>,
-}
-
-impl Default for Grants {
-    /// Everything: what a component gets on the embedded bus and database.
-    fn default() -> Self {
-        Self::bus(">", DatabaseGrant::Write)
-    }
-}
+use crate::{
+    plan::{DatabaseGrant, Grants},
+    primitive::{Misuse, bus},
+};
 
 impl Grants {
-    /// Nothing.
-    pub const NONE: Self = Self {
-        publish: Vec::new(),
-        request: Vec::new(),
-        subscribe: Vec::new(),
-        database: DatabaseGrant::None,
-        targets: Vec::new(),
-    };
-
-    /// One pattern for every use of the bus.
-    pub fn bus(pattern: &str, database: DatabaseGrant) -> Self {
-        let patterns = vec![pattern.to_owned()];
-        Self {
-            publish: patterns.clone(),
-            request: patterns.clone(),
-            subscribe: patterns,
-            database,
-            targets: Vec::new(),
-        }
-    }
-
     pub(super) fn publish(&self, subject: &str) -> Result<(), Misuse> {
         subject_granted(&self.publish, "publish to", subject)
     }

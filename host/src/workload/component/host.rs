@@ -22,13 +22,12 @@ use super::{
         bus as wit_bus, log, metrics, random, timing,
         types::{self, Error, Failure},
     },
-    grants::{DatabaseGrant, Grants},
     stay::Stay,
     wasi::Output,
 };
 use crate::{
     metric::Name,
-    plan::Limits,
+    plan::{DatabaseGrant, Grants, Limits},
     primitive::{
         self, LogLevel, Measured, Misuse, Primitives, Probe,
         bus::{AckToken, ConsumerId, Message, Outgoing, StreamSpec, SubscriptionId},

@@ -46,7 +46,6 @@ use wasmtime::{
 };
 
 pub use contract::{Contract, World};
-pub use grants::{DatabaseGrant, Grants};
 
 use self::{
     bindings::workload::wavetank::workload::types,
@@ -62,7 +61,7 @@ use super::{
 use crate::{
     clock::Clock,
     diagnostic::{Diagnostic, nearest},
-    plan::{Limits, Options},
+    plan::{Grants, Limits, Options},
 };
 
 /// CPU time in which a component describes itself.

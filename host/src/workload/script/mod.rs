@@ -56,12 +56,11 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Description, GuestError, GuestErrorKind, LoadError, LoadInput, VirtualUser, VirtualUserInput,
-    component::Grants,
 };
 use crate::{
     diagnostic::{Diagnostic, nearest},
     metric::Builtin,
-    plan::{Limits, Options},
+    plan::{Grants, Limits, Options},
 };
 
 /// Functions that are not iterations.

@@ -2,10 +2,10 @@
 
 use super::{GuestState, Misuse, duration, json, no_world, stay};
 use crate::{
+    plan::DatabaseGrant,
     primitive::database::{Dialect, Statement, Value},
-    workload::component::{
-        bindings::workload::wavetank::workload::{database as wit_database, types::Error},
-        grants::DatabaseGrant,
+    workload::component::bindings::workload::wavetank::workload::{
+        database as wit_database, types::Error,
     },
 };
 

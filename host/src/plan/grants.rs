@@ -1,0 +1,59 @@
+//! What a workload may use of the bus, the database and the targets. Who gives it is `cli` (flags) or a
+//! suite; who holds a call against it is the workload's host functions.
+
+/// What may be done with the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DatabaseGrant {
+    /// Nothing.
+    #[default]
+    None,
+    /// Queries.
+    Read,
+    /// Everything that the database's own guards let through.
+    Write,
+}
+
+/// What a component may use of the bus and the database, and any workload of the targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grants {
+    /// Patterns that may be published to.
+    pub publish: Vec<String>,
+    /// Patterns that may be sent requests.
+    pub request: Vec<String>,
+    /// Patterns that may be subscribed to.
+    pub subscribe: Vec<String>,
+    /// The database.
+    pub database: DatabaseGrant,
+    /// Targets that may be started and stopped, by name; `*` for all. Asked of scripts, too.
+    pub targets: Vec<String>,
+}
+
+impl Default for Grants {
+    /// Everything: what a component gets on the embedded bus and database.
+    fn default() -> Self {
+        Self::bus(">", DatabaseGrant::Write)
+    }
+}
+
+impl Grants {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        publish: Vec::new(),
+        request: Vec::new(),
+        subscribe: Vec::new(),
+        database: DatabaseGrant::None,
+        targets: Vec::new(),
+    };
+
+    /// One pattern for every use of the bus.
+    pub fn bus(pattern: &str, database: DatabaseGrant) -> Self {
+        let patterns = vec![pattern.to_owned()];
+        Self {
+            publish: patterns.clone(),
+            request: patterns.clone(),
+            subscribe: patterns,
+            database,
+            targets: Vec::new(),
+        }
+    }
+}

@@ -76,8 +76,14 @@ fn stored(workplace: &Workplace, folder: &str, sql: &str) -> f64 {
 fn what_an_honest_service_is_said_to_have_done_it_has_done() {
     let (workplace, ran) = run("rosey-database", "");
     assert_eq!(rows(&ran), [("R4", "pass"), ("R3", "pass"), ("R11", "pass")], "{}", ran.stdout);
-    let published = ran.metric("bus_published", &[("row", "R4")])["count"].as_f64().unwrap();
-    let handled = ran.metric("service_handled", &[("row", "R4")])["count"].as_f64().unwrap();
+    let published =
+        ran.metric("bus_published", &[("row", "R4"), ("workload", "r4-sustained")])["count"]
+            .as_f64()
+            .unwrap();
+    let handled =
+        ran.metric("service_handled", &[("row", "R4"), ("workload", "r4-sustained")])["count"]
+            .as_f64()
+            .unwrap();
     let counted = stored(
         &workplace,
         "01-r4-sustained",

@@ -1,5 +1,10 @@
 //! `wavetank run suite.toml`, as a user runs it: several workloads, their services, one summary.
 
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
+
 use serde_json::Value;
 use wavetank_tests::command::{Ran, Workplace};
 
@@ -119,16 +124,70 @@ fn a_suite_ends_in_one_summary_with_its_rows() {
     // Data start anew for each workload, or a check of the second would have failed; what `setup` asked
     // is not the load's.
     assert_eq!(ran.metric("iterations", &[])["count"], 15.0);
-    assert_eq!(ran.metric("iterations", &[("row", "D")])["count"], 7.0);
-    assert_eq!(ran.metric("bus_request_duration", &[("row", "A")])["count"], 5);
-    assert_eq!(ran.metric("service_handled", &[("row", "D")])["count"], 7.0);
+    assert_eq!(ran.metric("iterations", &[("row", "D"), ("workload", "asks-2")])["count"], 7.0);
+    assert_eq!(
+        ran.metric("bus_request_duration", &[("row", "A"), ("workload", "asks")])["count"],
+        5
+    );
+    assert_eq!(
+        ran.metric("service_handled", &[("row", "D"), ("workload", "asks-2")])["count"],
+        7.0
+    );
     assert_eq!(ran.metric("service_handle_duration", &[])["count"], 12);
-    for (folder, iterations) in [("01-asks", 5.0), ("02-cannot", 3.0), ("03-asks", 7.0)] {
+    for (folder, iterations) in [("01-asks", 5.0), ("02-cannot", 3.0), ("03-asks-2", 7.0)] {
         let path = workplace.path().join("out").join(folder).join("summary.json");
         let own: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         assert_eq!(own["scenarios"][0]["completed"], iterations);
     }
     assert!(ran.stdout.contains("known failing"), "{}", ran.stdout);
+}
+
+#[test]
+fn workloads_have_names_and_the_services_that_they_name() {
+    let suite = r#"
+        name = "two"
+        [services.counter]
+        workload = "counter.rhai"
+        [services.other]
+        workload = "counter.rhai"
+        rows = ["A"]
+        [[workloads]]
+        workload = "asks.rhai"
+        row = "A"
+        services = ["counter"]
+        [[workloads]]
+        name = "nobody-answers"
+        workload = "asks.rhai"
+        row = "A"
+        services = []
+        thresholds = { "bus_request_failed" = "rate == 1" }
+        [rows.A]
+    "#;
+    let ran = workplace(suite).run_workload(&["suite.toml"]);
+    let summary = ran.summary.as_ref().unwrap();
+    assert_eq!(summary["scenarios"][0]["name"].as_str().unwrap().split(' ').next(), Some("asks"));
+    let handled = |workload: &str| {
+        let tags = [("row", "A"), ("workload", workload)];
+        ran.metric("service_handled", &tags)["count"].as_f64()
+    };
+    // With the other one beside it, each would have had a share.
+    assert_eq!(handled("asks"), Some(5.0));
+    assert_eq!(handled("nobody-answers").unwrap_or(0.0), 0.0);
+    for (from, to, said) in [
+        ("[\"counter\"]", "[\"conter\"]", "did you mean `counter`?"),
+        ("name = \"two\"", "name = \"two\"\nfresh = \"suite\"", "services start once"),
+        (
+            "workload = \"asks.rhai\"\n        row = \"A\"\n        services = [\"counter\"]",
+            "name = \"nobody-answers\"\nworkload = \"asks.rhai\"\nrow = \"A\"",
+            "another workload",
+        ),
+    ] {
+        let wrong = suite.replacen(from, to, 1);
+        assert_ne!(wrong, suite);
+        let ran = workplace(&wrong).run_workload(&["suite.toml"]);
+        assert_eq!(ran.code, 104, "{to}: {ran:#?}");
+        assert!(ran.stderr.contains(said), "{to}: {}", ran.stderr);
+    }
 }
 
 #[test]
@@ -268,7 +327,10 @@ fn a_service_in_its_own_process_consumes_a_stream_of_the_suite() {
     let summary = ran.summary.as_ref().unwrap();
     assert_eq!(summary["rows"][0]["backend"], "S");
     assert_eq!(summary["targets"][0]["name"], "produces › worker");
-    assert_eq!(ran.metric("service_handled", &[("row", "A")])["count"], 600.0);
+    assert_eq!(
+        ran.metric("service_handled", &[("row", "A"), ("workload", "produces")])["count"],
+        600.0
+    );
     // Without a stream it consumes what is published, and the embedded bus has none.
     let ran = workplace.run_workload(&["suite.toml"]);
     assert!(ran.stdout.contains("no JetStream"), "{}", ran.stdout);
@@ -279,4 +341,28 @@ fn the_schema_of_a_suite_is_printed() {
     let ran = Workplace::new(WAVETANK).run(&["schema", "suite"]);
     let schema: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(schema["properties"]["workloads"]["items"]["required"][0], "workload");
+}
+
+#[test]
+fn a_suite_goes_on_when_its_program_is_replaced() {
+    let workplace = workplace(
+        "name = \"long\"\n[services.counter]\nworkload = \"counter.rhai\"\nconcurrency = 1\n\
+         [[workloads]]\nworkload = \"replace.rhai\"\nservices = []\n\
+         [[workloads]]\nworkload = \"asks.rhai\"\n",
+    );
+    workplace.file("replace.rhai", "fn iteration(ctx) { sleep(\"2s\"); }");
+    let program = workplace.path().join("program");
+    std::fs::copy(WAVETANK, &program).unwrap();
+    let command = workplace.command(&["run", "suite.toml", "--bus", "nats-server"]);
+    let mut copied = std::process::Command::new(&program);
+    copied.args(command.get_args()).current_dir(workplace.path()).env_clear();
+    copied.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    copied.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = copied.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("1 of 2")), "the first workload runs");
+    std::fs::remove_file(&program).unwrap();
+    std::fs::write(&program, "no program").unwrap();
+    let rest: Vec<_> = said.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest:#?}");
 }

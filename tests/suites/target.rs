@@ -136,14 +136,16 @@ fn a_target_is_ready_by_a_line_a_port_and_a_command() {
     }
 }
 
+/// A service that answers when it is asked for its health.
+const HEALTH: &str = "export const options = #{ services: #{ \"health\": \"health\" } };\n\
+                      fn health(message) { \"well\" }\nfn iteration(ctx) {}";
+
 #[test]
 fn a_target_is_ready_when_it_answers_on_the_bus() {
     let server = wait(NatsServer::start());
     let url = server.url();
     let workplace = Workplace::new(WAVETANK);
-    let service = "export const options = #{ services: #{ \"health\": \"health\" } };\n\
-                   fn health(message) { \"well\" }\nfn iteration(ctx) {}";
-    workplace.file("service.rhai", service);
+    workplace.file("service.rhai", HEALTH);
     let flag = declared(
         "service",
         &json!({
@@ -541,9 +543,7 @@ fn a_restart_under_load_is_seen_as_the_process_itself_stamped_it() {
     let server = wait(NatsServer::start());
     let url = server.url();
     let workplace = Workplace::new(WAVETANK);
-    let service = "export const options = #{ services: #{ \"health\": \"health\" } };\n\
-                   fn health(message) { \"well\" }\nfn iteration(ctx) {}";
-    workplace.file("service.rhai", service);
+    workplace.file("service.rhai", HEALTH);
     let flag = declared(
         "service",
         &json!({ "command": ["sh", "-c", STAMPED, WAVETANK], "ready": { "request": "health" } }),

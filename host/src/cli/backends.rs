@@ -125,11 +125,8 @@ impl Backends {
     }
 
     /// A service as a target: this program, serving in a process of its own.
-    pub fn as_target(&self, service: &ServiceInput, superuser: bool) -> Result<TargetPlan, Failed> {
-        let program = std::env::current_exe().map_err(|error| {
-            let message = format!("this program, which serves, is not found: {error}");
-            Failed::new(Cause::Internal, Diagnostic::new(message))
-        })?;
+    pub fn as_target(&self, service: &ServiceInput, superuser: bool) -> TargetPlan {
+        let program = machine::this_program();
         let mut words = vec![program.display().to_string(), "serve".to_owned()];
         words.push(service.workload.workload.display().to_string());
         let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
@@ -150,7 +147,7 @@ impl Backends {
         }
         let schema = self.database.schema();
         let env = schema.map(|schema| ("WAVETANK_DB_SCHEMA".to_owned(), schema.to_owned()));
-        Ok(TargetPlan {
+        TargetPlan {
             name: service.declared.name.clone(),
             source: TargetSource::Command {
                 words,
@@ -161,7 +158,7 @@ impl Backends {
             ready_timeout: READY,
             stop: TargetStop::default(),
             allow_stop: false,
-        })
+        }
     }
 
     /// Starts a service inside this process; it answers when this returns.

@@ -1,6 +1,6 @@
 //! What machine this is: for the summary's environment and for `doctor`.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 /// Facts of the machine that change figures, by name.
 pub fn facts() -> BTreeMap<String, String> {
@@ -22,6 +22,15 @@ pub fn facts() -> BTreeMap<String, String> {
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// This program, to be started once more. Its file may have been replaced since it was started, by an
+/// update or a build: then it is what the kernel still holds, for another version is another program.
+pub fn this_program() -> PathBuf {
+    let held = PathBuf::from("/proc/self/exe");
+    let identity = |path: &PathBuf| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
+    let named = std::env::current_exe().ok();
+    named.filter(|path| identity(path) == identity(&held)).unwrap_or(held)
 }
 
 fn os_name() -> Option<String> {

@@ -57,6 +57,7 @@ pub fn refuse_its_flags(args: &RunArgs) -> Result<(), Failed> {
 
 /// A workload that is going to run.
 struct Job {
+    entry: Entry,
     /// Names its folder.
     name: String,
     workload: WorkloadArgs,
@@ -245,8 +246,7 @@ impl Course {
         let rows: Vec<_> =
             entry.rows.iter().map(|name| self.suite.row(name, self.backend)).collect();
         if !rows.is_empty() && rows.iter().all(|row| row.not_applicable.is_some()) {
-            let name = stem(&entry.workload);
-            let skipped = rows.iter().map(|row| summary::not_run(row, &name, self.backend));
+            let skipped = rows.iter().map(|row| summary::not_run(row, &entry.name, self.backend));
             self.skipped.extend(skipped);
             return Ok(());
         }
@@ -280,8 +280,9 @@ impl Course {
         if database::has_connections(&self.database) {
             plan.share_connections(args.scenario.shards).map_err(load::configuration)?;
         }
-        let name = format!("{:02}-{}", self.jobs.len() + 1, stem(&entry.workload));
-        self.jobs.push(Job { name, workload, program, plan: Arc::new(plan) });
+        plan.name.clone_from(&entry.name);
+        let name = format!("{:02}-{}", self.jobs.len() + 1, entry.name);
+        self.jobs.push(Job { entry: entry.clone(), name, workload, program, plan: Arc::new(plan) });
         Ok(())
     }
 
@@ -298,6 +299,7 @@ impl Course {
         let mut parts = Vec::new();
         let mut open: Option<Backends> = None;
         let mut cut = None;
+        let mut broken = None;
         for (index, job) in self.jobs.iter().enumerate() {
             if stop.level() > StopLevel::None {
                 let left = self.jobs.len() - index;
@@ -323,15 +325,20 @@ impl Course {
                     Err(failed) => return Err(failed),
                 },
             };
-            backends.guard(&job.program, allowed.superuser)?;
             self.announce(args, job, index);
-            parts.push(self.one(args, job, backends, stop.clone(), &directory).await?);
+            match self.one(args, job, backends, stop.clone(), &directory).await {
+                Ok(part) => parts.push(part),
+                Err(failed) => {
+                    broken = Some(failed);
+                    break;
+                }
+            }
         }
         if let Some(used) = open {
             used.close().await;
         }
         watching.abort();
-        Ok((parts, cut))
+        broken.map_or(Ok((parts, cut)), Err)
     }
 
     /// Opens bus and database and starts the services.
@@ -342,10 +349,7 @@ impl Course {
         run: &str,
         directory: &Path,
     ) -> Result<Backends, Failed> {
-        let shards = match self.suite.fresh {
-            Fresh::Row => job.plan.shards,
-            Fresh::Suite => self.jobs.iter().map(|job| job.plan.shards).max().unwrap_or(1),
-        };
+        let shards = self.sharing(job).iter().map(|job| job.plan.shards).max().unwrap_or(1);
         let mut backends = Backends::open(backends::Opening {
             bus: &self.bus,
             database: &self.database,
@@ -366,6 +370,14 @@ impl Course {
         }
     }
 
+    /// The workloads that see the same backends as this one.
+    fn sharing<'a>(&'a self, job: &'a Job) -> &'a [Job] {
+        match self.suite.fresh {
+            Fresh::Row => std::slice::from_ref(job),
+            Fresh::Suite => &self.jobs,
+        }
+    }
+
     /// Starts targets and services.
     async fn populate(
         &self,
@@ -375,15 +387,18 @@ impl Course {
         run: &str,
         directory: &Path,
     ) -> Result<(), Failed> {
+        for job in self.sharing(job) {
+            backends.guard(&job.program, allowed.superuser)?;
+        }
         backends.make_streams(&self.suite.streams).await?;
         let services = self.services.iter().filter(|service| match self.suite.fresh {
-            Fresh::Row => service.declared.is_for(&job.plan.rows),
+            Fresh::Row => service.declared.is_for(&job.entry),
             Fresh::Suite => true,
         });
         let mut targets = self.suite.targets.clone();
         if self.backend != Backend::E {
             for service in services.clone() {
-                targets.push(backends.as_target(service, allowed.superuser)?);
+                targets.push(backends.as_target(service, allowed.superuser));
             }
         }
         backends.start(targets, run, directory).await?;
@@ -470,11 +485,4 @@ fn limits(entry: &Entry, args: &RunArgs) -> Vec<(String, String)> {
 fn labels(args: &RunArgs) -> Vec<Tag> {
     let tags = args.scenario.tags.iter();
     tags.filter(|tag| matches!(tag, Tag::Label(..))).cloned().collect()
-}
-
-/// What a workload is called: its file's name without the ending.
-fn stem(workload: &str) -> String {
-    let name = workload.strip_prefix("plugin:").unwrap_or(workload);
-    let path = PathBuf::from(name);
-    path.file_stem().map_or_else(|| name.to_owned(), |stem| stem.display().to_string())
 }

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, process::ExitCode, sync::Arc};
 
-use super::{Failed, load::configuration};
+use super::{Failed, load::configuration, machine};
 use crate::{
     diagnostic::Diagnostic,
     plan::TargetPlan,
@@ -31,18 +31,13 @@ pub async fn open(
     if plans.is_empty() {
         return Ok(None);
     }
-    let guard = std::env::current_exe().map_err(|error| {
-        let message =
-            format!("the guard of the targets is this program, which is not found: {error}");
-        Failed::new(Cause::Internal, Diagnostic::new(message))
-    })?;
     let opening = Opening {
         plans,
         bus: bus.url(),
         database: database.url(),
         run: run.to_owned(),
         directory: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
-        guard: Some(guard),
+        guard: Some(machine::this_program()),
         probe: Some(Arc::new(BusProbe::new(bus.clone()))),
     };
     target::Source::open(opening).await.map(Some).map_err(|error| {

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::{
-    Derived, DerivedKind, Executor, Plan, Scenario, Start, Threshold,
+    DerivedKind, Executor, Growth, Per, Plan, Scenario, Start, Threshold,
     threshold::{Aggregate, Operand, Window},
 };
 use crate::metric::Selector;
@@ -57,15 +57,34 @@ impl Plan {
         self.scale = scale;
     }
 
-    /// The least scale at which a growth can still be told.
+    /// The least scale at which every growth can still be told.
     fn scale_of_growth(&self) -> f64 {
-        let grows = |derived: &Derived| matches!(derived.kind, DerivedKind::Growth(_));
-        if !self.derived.iter().any(grows) {
-            return 0.0;
-        }
-        let lengths = self.scenarios.iter().map(|it| it.executor.duration().as_secs_f64());
-        // Whole seconds, of which the last is cut short.
-        (GROWTH_SECONDS + 1) as f64 / lengths.fold(0.0, f64::max).max(1e-9)
+        let growths = self.derived.iter().filter_map(|derived| match &derived.kind {
+            DerivedKind::Growth(growth) => Some(self.scale_of_one_growth(growth)),
+            _ => None,
+        });
+        growths.fold(0.0, f64::max)
+    }
+
+    /// Only whole seconds have a figure, and only those that lie within one stage have a place where it is
+    /// counted by stages: of a stage, as of a scenario, one is lost at an end.
+    fn scale_of_one_growth(&self, growth: &Growth) -> f64 {
+        let lengths = match &growth.per {
+            Per::Stage(name) => {
+                let of_it = self.scenarios.iter().filter(|it| it.name == *name);
+                let stages = of_it.flat_map(|it| it.executor.stage_lengths());
+                let mut lengths: Vec<_> = stages.map(|it| it.as_secs_f64()).collect();
+                lengths.retain(|length| *length > 0.0);
+                lengths
+            }
+            Per::Time(_) | Per::Count { .. } => vec![self.expected(&growth.selector).1],
+        };
+        let seconds: f64 = lengths.iter().sum();
+        let needed = (GROWTH_SECONDS + lengths.len()) as f64;
+        // Of each stage at least one whole second is left.
+        let shortest = lengths.iter().copied().fold(f64::INFINITY, f64::min);
+        let stages = if lengths.len() > 1 { 2.0 / shortest } else { 0.0 };
+        (needed / seconds.max(1e-9)).max(stages)
     }
 
     /// The least scale at which a threshold can still be shown; 0 if nothing can be said.

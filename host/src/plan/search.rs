@@ -30,6 +30,14 @@ const OF_THE_RUN: [Builtin; 15] = [
     Builtin::SeriesFolded,
 ];
 
+impl Threshold {
+    /// How a miss is taken in a probe. How much a row matters says what its figure does to the run, and
+    /// nothing of what is a pass.
+    const fn in_probe(&self) -> Severity {
+        if self.own_severity { self.severity } else { Severity::Critical }
+    }
+}
+
 impl Plan {
     /// The scenario that searches, and its search.
     pub fn search(&self) -> Option<(&Scenario, &Search)> {
@@ -49,7 +57,8 @@ impl Plan {
     #[must_use]
     pub fn of_probe(&self, scenario: &Scenario, search: &Search, rate: f64) -> Self {
         let criteria = self.thresholds.iter().filter(|threshold| self.is_criterion(threshold));
-        let thresholds = criteria.cloned().collect();
+        let taken = |it: &Threshold| Threshold { severity: it.in_probe(), ..it.clone() };
+        let thresholds = criteria.map(taken).collect();
         let scenarios = vec![scenario.probing(search, rate)];
         Self { thresholds, scenarios, derived: Vec::new(), ..self.clone() }
     }
@@ -77,7 +86,7 @@ impl Plan {
                 }
                 let expected = search.from * search.probe.as_secs_f64();
                 let needed = samples_needed(assertion.aggregate);
-                if threshold.severity == Severity::Critical && (needed as f64) > expected {
+                if threshold.in_probe() == Severity::Critical && (needed as f64) > expected {
                     return Err(Diagnostic::new(format!(
                         "{named} takes {needed} samples, and the first probe of the search has {expected:.0}"
                     ))

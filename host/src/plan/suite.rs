@@ -22,7 +22,7 @@
 //! Only what is written is read here; files are looked for, and backends chosen, by `cli`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -72,8 +72,10 @@ const SERVICE: &[Key] = &[
 ];
 const WORKLOAD: &[Key] = &[
     ("workload", "string", "a script, a component or `plugin:NAME`"),
+    ("name", "string", "what it is called; its file's name unless given"),
     ("row", "string", "the row that it covers"),
     ("rows", "array", "the rows that it covers; its thresholds name theirs"),
+    ("services", "array", "the services that it is run against; those for its rows unless given"),
     ("scenario", "string", "as --scenario"),
     ("parameters", "object", "as -p NAME=VALUE"),
     (
@@ -160,19 +162,26 @@ pub struct Service {
 }
 
 impl Service {
-    /// Whether a workload that covers these rows is run against it.
-    pub fn is_for(&self, rows: &[Row]) -> bool {
-        self.rows.is_empty() || rows.iter().any(|row| self.rows.contains(&row.name))
+    /// Whether a workload is run against it.
+    pub fn is_for(&self, entry: &Entry) -> bool {
+        match &entry.services {
+            Some(services) => services.contains(&self.name),
+            None => self.rows.is_empty() || entry.rows.iter().any(|row| self.rows.contains(row)),
+        }
     }
 }
 
 /// A workload of a suite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
+    /// What it is called: no other workload of the suite has the same name.
+    pub name: String,
     /// A path, or `plugin:NAME`.
     pub workload: String,
     /// The rows that it covers.
     pub rows: Vec<String>,
+    /// The services that it is run against; `None`: those for its rows.
+    pub services: Option<Vec<String>>,
     /// Only this scenario of it.
     pub scenario: Option<String>,
     /// Its parameters.
@@ -315,6 +324,7 @@ impl Suite {
                     .help(suggestion(row, &rows)));
             }
         }
+        self.check_services(&item)?;
         for (index, entry) in self.workloads.iter().enumerate() {
             let key = if entry.rows.len() == 1 { "row" } else { "rows" };
             let place = item(vec!["workloads".into(), index.to_string(), key.into()]);
@@ -329,6 +339,31 @@ impl Suite {
                 return Err(item(vec!["rows".into(), (*row).to_owned()])
                     .error("no workload covers this row")
                     .help(format!("add a workload with `row = \"{row}\"`, or take the row out")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Suite {
+    /// The services that workloads name.
+    fn check_services<'a>(
+        &self,
+        place: &impl Fn(Vec<String>) -> Item<'a>,
+    ) -> Result<(), Diagnostic> {
+        let services: Vec<_> = self.services.iter().map(|it| it.name.as_str()).collect();
+        for (index, entry) in self.workloads.iter().enumerate() {
+            let place = || place(vec!["workloads".into(), index.to_string(), "services".into()]);
+            let Some(named) = &entry.services else { continue };
+            if self.fresh == Fresh::Suite {
+                return Err(place()
+                    .error("services start once in this suite, for all of its workloads")
+                    .help("leave `services` out, or let the suite say fresh = \"row\""));
+            }
+            if let Some(name) = named.iter().find(|name| !services.contains(&name.as_str())) {
+                return Err(place()
+                    .error(format!("there is no service `{}`", shown(name)))
+                    .help(suggestion(name, &services)));
             }
         }
         Ok(())
@@ -410,7 +445,41 @@ fn workloads(
     if items.is_empty() {
         return Err(item.error("there is no workload").help("add one with [[workloads]]"));
     }
-    items.iter().map(|item| workload(item, limits)).collect()
+    let entries: Result<Vec<_>, _> = items.iter().map(|item| workload(item, limits)).collect();
+    let mut entries = entries?;
+    tell_apart(&mut entries, &items)?;
+    Ok(entries)
+}
+
+/// Numbers workloads of one file that were given no names; refuses a name that was given twice.
+fn tell_apart(entries: &mut [Entry], items: &[Item<'_>]) -> Result<(), Diagnostic> {
+    let given = |index: usize| items[index].value.get("name").is_some();
+    let mut taken = BTreeSet::new();
+    for index in (0..entries.len()).filter(|index| given(*index)) {
+        let name = &entries[index].name;
+        if !taken.insert(name.clone()) {
+            return Err(items[index]
+                .error(format!("there is another workload `{}`", shown(name)))
+                .help("their figures are told apart by their names: give it one of its own"));
+        }
+    }
+    for index in (0..entries.len()).filter(|index| !given(*index)) {
+        let stem = entries[index].name.clone();
+        let numbered = (2..).map(|number| format!("{stem}-{number}"));
+        let mut names = std::iter::once(stem.clone()).chain(numbered);
+        if let Some(name) = names.find(|name| !taken.contains(name)) {
+            taken.insert(name.clone());
+            entries[index].name = name;
+        }
+    }
+    Ok(())
+}
+
+/// What a workload is called: its file's name without the ending.
+fn stem(workload: &str) -> String {
+    let name = workload.strip_prefix("plugin:").unwrap_or(workload);
+    let path = PathBuf::from(name);
+    path.file_stem().map_or_else(|| name.to_owned(), |stem| stem.display().to_string())
 }
 
 fn workload(item: &Item<'_>, limits: &BTreeMap<String, String>) -> Result<Entry, Diagnostic> {
@@ -427,8 +496,12 @@ fn workload(item: &Item<'_>, limits: &BTreeMap<String, String>) -> Result<Entry,
     let mut all = limits.clone();
     all.extend(labels(&section, "limits")?);
     let thresholds = section.get("thresholds").map(|item| item.map().cloned()).transpose()?;
+    let workload = section.require("workload", "\"first.rhai\"")?.string()?;
+    let called = section.get("name").map(|item| name(&item)).transpose()?;
     Ok(Entry {
-        workload: section.require("workload", "\"first.rhai\"")?.string()?.to_owned(),
+        name: called.unwrap_or_else(|| stem(workload)),
+        services: section.get("services").map(|_| strings(&section, "services")).transpose()?,
+        workload: workload.to_owned(),
         rows: row.map_or(rows, |row| vec![row.to_owned()]),
         scenario: section.string("scenario")?.map(str::to_owned),
         parameters: labels(&section, "parameters")?,

@@ -46,6 +46,8 @@ pub struct Threshold {
     pub delay_abort_eval: Duration,
     /// The catalogue row that it belongs to.
     pub row: Option<String>,
+    /// Whether it says itself how a miss is taken, and not its row.
+    pub own_severity: bool,
     /// Set where the host added it because the workload has none on that metric.
     pub is_default: bool,
 }
@@ -182,7 +184,9 @@ pub enum Severity {
 }
 
 /// What a threshold that could not be judged does to the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum OnMissing {
     /// It fails it (exit code 117).

@@ -20,7 +20,7 @@ use crate::{
     metric::{Builtin, Cell, Name, Selector, Snapshot},
     plan::{ArrivalSchedule, Plan, Search, Segment},
     verdict::{
-        Cause, Facts, Judge, Judgement, ProbeFacts, ProbeVerdict, RunnerFacts, ScenarioFacts,
+        Cause, Facts, Judge, Judgement, Line, ProbeFacts, ProbeVerdict, RunnerFacts, ScenarioFacts,
         SearchFacts, answer, next_rate,
     },
 };
@@ -267,7 +267,7 @@ impl Hunt {
         let arrivals = current.rate * length;
         let settled: Vec<_> =
             current.inside.iter().filter(|(at, _)| *at >= FILLING * length).copied().collect();
-        let growth = slope(&settled) * length;
+        let growth = Line::fit(&settled).map_or(0.0, |line| line.slope) * length;
         let allowed = (self.search.precision / 4.0 * arrivals).max(LEAST_GROWTH);
         if growth > allowed {
             return Some(format!(
@@ -342,13 +342,4 @@ fn of_probe(name: &str, before: &Counts, after: &Counts) -> ScenarioFacts {
         runner_short: since(|counts| counts.runner_short),
         ..ScenarioFacts::default()
     }
-}
-
-/// Least squares, per unit of x; 0 where there is no line.
-fn slope(points: &[(f64, f64)]) -> f64 {
-    let n = points.len() as f64;
-    let (x, y) = points.iter().fold((0.0, 0.0), |sum, it| (sum.0 + it.0 / n, sum.1 + it.1 / n));
-    let spread: f64 = points.iter().map(|it| (it.0 - x).powi(2)).sum();
-    let tilt: f64 = points.iter().map(|it| (it.0 - x) * (it.1 - y)).sum();
-    if spread > 0.0 { tilt / spread } else { 0.0 }
 }

@@ -6,7 +6,8 @@
 //!
 //! A recovery is looked for in the whole seconds of the run, from the first one that begins at the stage's
 //! end or after it, and has the end of the first one that is back to normal: its time is never less than
-//! the truth, and less than two seconds more.
+//! the truth, and less than two seconds more. Of one that did not come, it is known how long it was waited
+//! for.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -52,7 +53,7 @@ struct Watched {
 
 /// What a derived metric came to: a gauge whose `value` and `avg` are the estimate, and whose `min` and
 /// `max` are the ends of its interval.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DerivedValue {
     /// The metric's name.
     pub name: String,
@@ -60,6 +61,8 @@ pub struct DerivedValue {
     pub value: Option<f64>,
     /// Where the truth is with 95 %, of estimates that have an interval.
     pub interval: Option<[f64; 2]>,
+    /// What it is at least, where no more is known.
+    pub at_least: Option<f64>,
     /// What it was made of.
     pub samples: u64,
     /// Why there is no value.
@@ -69,18 +72,39 @@ pub struct DerivedValue {
 impl DerivedValue {
     /// A value that nothing is uncertain about.
     fn exact(name: &str, value: Option<f64>) -> Self {
-        let (name, samples) = (name.to_owned(), 1);
-        Self { name, value, interval: None, samples, why: None }
+        Self { value, samples: 1, ..Self::named(name) }
+    }
+
+    /// A value, and where it is with 95 %.
+    pub(super) fn estimate(
+        name: &str,
+        value: f64,
+        interval: Option<[f64; 2]>,
+        samples: u64,
+    ) -> Self {
+        Self { value: Some(value), interval, samples, ..Self::named(name) }
     }
 
     /// No value, and why.
     pub(super) fn missing(name: &str, why: String) -> Self {
-        Self { name: name.to_owned(), value: None, interval: None, samples: 0, why: Some(why) }
+        Self { why: Some(why), ..Self::named(name) }
+    }
+
+    fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Only a bound, and why.
+    fn at_least(name: &str, bound: f64, why: String) -> Self {
+        Self { at_least: Some(bound), ..Self::missing(name, why) }
     }
 
     /// The figure that a threshold asks for.
     pub(super) fn figure(&self, aggregate: Aggregate) -> Option<Figure> {
-        let value = self.value?;
+        let Some(value) = self.value else {
+            let low = self.at_least?;
+            return Some(Figure { high: f64::INFINITY, censored: 1, ..Figure::exact(low, 0) });
+        };
         let [low, high] = self.interval.unwrap_or([value; 2]);
         let value = match aggregate {
             Aggregate::Min => low,
@@ -170,24 +194,34 @@ impl Recoveries {
         self.watched.iter().find(|watched| plan.derived.get(watched.index).is_some_and(is_it))
     }
 
-    /// Nanoseconds from the end of the stage to the end of the first second of the first stretch that is
-    /// back to normal.
-    fn time(&self, scene: &Scene<'_>, index: usize, kind: &DerivedKind) -> Option<f64> {
+    /// From the end of the stage to the end of the first second of the first stretch that is back to normal.
+    fn time(&self, scene: &Scene<'_>, index: usize, kind: &DerivedKind) -> Option<Recovered> {
         let DerivedKind::RecoveryTime { aggregate, .. } = kind else { return None };
         let watched = self.watched.iter().find(|watched| watched.index == index)?;
         let normal = watched.normal(scene, kind)?;
         let metric = scene.plan.registry.get(watched.metric);
-        let last = watched.seconds.keys().next_back()?.checked_sub(ROLLING - 1)?;
-        let back = (0..=last).find(|first| {
+        // The first stretch that is not whole.
+        let open = (watched.seconds.keys().next_back()? + 1).saturating_sub(ROLLING - 1);
+        let back = (0..open).find(|first| {
             let mut sum = Samples::empty(metric.kind);
             let stretch = watched.seconds.range(*first..first + ROLLING);
             stretch.for_each(|(_, samples)| sum.add(samples));
             let figure = sum.figure(*aggregate, metric.unit.step(), f64::from(ROLLING));
             figure.is_some_and(|figure| figure.high <= normal)
         });
-        let end = Duration::from_secs(watched.first() + u64::from(back?) + 1);
-        Some(end.saturating_sub(watched.from).as_nanos() as f64)
+        let end = |second: u32| {
+            let end = Duration::from_secs(watched.first() + u64::from(second) + 1);
+            end.saturating_sub(watched.from)
+        };
+        Some(back.map_or_else(|| Recovered::NotYet(end(open)), |back| Recovered::After(end(back))))
     }
+}
+
+/// What became of a system that was to recover.
+enum Recovered {
+    After(Duration),
+    /// It takes at least this long.
+    NotYet(Duration),
 }
 
 impl Watched {
@@ -220,7 +254,17 @@ pub(super) fn values(
         };
         match &derived.kind {
             DerivedKind::Formula(formula) => exact(evaluate(scene, formula)),
-            kind @ DerivedKind::RecoveryTime { .. } => exact(recoveries.time(scene, index, kind)),
+            kind @ DerivedKind::RecoveryTime { .. } => match recoveries.time(scene, index, kind) {
+                Some(Recovered::After(time)) => exact(Some(time.as_nanos() as f64)),
+                Some(Recovered::NotYet(time)) => {
+                    let why = format!(
+                        "it was not back to normal within the run: it takes {} s at least",
+                        time.as_secs_f64()
+                    );
+                    DerivedValue::at_least(&derived.name, time.as_nanos() as f64, why)
+                }
+                None => exact(None),
+            },
             DerivedKind::Growth(growth) => growth::value(scene, courses, derived, growth),
             DerivedKind::Search { value } => {
                 match scene.facts.and_then(|facts| facts.search.as_ref()) {

@@ -69,14 +69,9 @@ pub(super) fn value(
     match slope(&points, growth.relative, seed(scene.plan.seed, &derived.name)) {
         Some(found) => {
             let scale = if growth.relative { 100.0 } else { 1.0 };
-            let interval = found.interval.map(|end| end * scale);
-            DerivedValue {
-                name: derived.name.clone(),
-                value: Some(found.value * scale),
-                interval: Some(interval),
-                samples: points.len() as u64,
-                why: None,
-            }
+            let interval = Some(found.interval.map(|end| end * scale));
+            let samples = points.len() as u64;
+            DerivedValue::estimate(&derived.name, found.value * scale, interval, samples)
         }
         None => missing("nothing changed that it could be counted against".to_owned()),
     }

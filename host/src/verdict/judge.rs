@@ -141,8 +141,9 @@ impl Judge {
         let mut effects = Vec::new();
         let best = facts.search.as_ref().and_then(SearchFacts::best);
         for result in best.into_iter().flat_map(|probe| &probe.thresholds) {
+            let result = self.of_run(result);
             let row = rows.get(result.row.as_deref());
-            let (status, effect) = Rows::status(row, (result.status, of_probe(result)));
+            let (status, effect) = Rows::status(row, (result.status, of_probe(&result)));
             let at = best.map_or_else(String::new, |probe| format!(" at {}/s", probe.asked));
             let words = format!(
                 "{}: {}{} {}{at}",
@@ -153,7 +154,7 @@ impl Judge {
             );
             effects.push((effect, words));
             let reason = Rows::reason(row, status).or_else(|| result.reason.clone());
-            results.push(ThresholdResult { status, reason, ..result.clone() });
+            results.push(ThresholdResult { status, reason, ..result });
         }
         for threshold in &self.plan.thresholds {
             // Probe by probe: a rate beyond the maximum misses it, and that is the answer.
@@ -174,6 +175,23 @@ impl Judge {
         effects.extend(rows.surprises(&results));
         let (status, causes, reasons) = verdict(&effects, facts);
         Judgement { status, causes, reasons, thresholds: results, derived, scaling }
+    }
+
+    /// A criterion as it stood in a probe, taken as the run takes it: in a probe each is critical, unless it
+    /// says itself what it is.
+    fn of_run(&self, result: &ThresholdResult) -> ThresholdResult {
+        let same = |threshold: &&Threshold| {
+            threshold.metric == result.metric
+                && threshold.source == result.expression
+                && threshold.selector.text() == result.selector
+        };
+        let own = self.plan.thresholds.iter().find(same);
+        let severity = own.map_or(result.severity, |threshold| threshold.severity);
+        let status = match (result.status, severity) {
+            (Status::Fail, Severity::Warning) => Status::Warn,
+            (status, _) => status,
+        };
+        ThresholdResult { severity, status, ..result.clone() }
     }
 
     fn scene<'a>(
@@ -375,6 +393,11 @@ fn words(threshold: &Threshold, status: Status, evaluated: &Evaluated) -> String
 }
 
 fn result(threshold: &Threshold, status: Status, evaluated: Evaluated) -> ThresholdResult {
+    let on_missing = match status {
+        Status::NoData => Some(threshold.no_data),
+        Status::Insufficient => Some(threshold.insufficient),
+        _ => None,
+    };
     let mut reasons = Vec::new();
     match evaluated.outcome {
         Outcome::NoData(why) | Outcome::Insufficient(why) | Outcome::Invalid(why) => {
@@ -409,6 +432,7 @@ fn result(threshold: &Threshold, status: Status, evaluated: Evaluated) -> Thresh
         unit: evaluated.unit,
         samples: evaluated.samples,
         censored: evaluated.censored,
+        on_missing,
         reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Slope {
 /// The slope of points in the order of time, at least [`LEAST_POINTS`] of them at more than one x.
 /// `relative`: divided by the fitted value at the first point, which must not be 0.
 pub(super) fn slope(points: &[(f64, f64)], relative: bool, seed: u64) -> Option<Slope> {
-    let line = Line::fit(points)?;
+    let line = Line::fit(points).filter(|_| points.len() >= LEAST_POINTS)?;
     let value = line.value(0.0, 0.0, relative)?;
     let residuals: Vec<f64> = points.iter().map(|(x, y)| y - line.at(*x)).collect();
     let (n, length) = (points.len(), block_length(&residuals));
@@ -58,34 +58,33 @@ pub(super) fn slope(points: &[(f64, f64)], relative: bool, seed: u64) -> Option<
     Some(Slope { value, interval: [value - half, value + half] })
 }
 
-/// A line through points.
-struct Line {
-    slope: f64,
+/// The line of least squares through points.
+pub(crate) struct Line {
+    pub(crate) slope: f64,
     /// Mean of x.
-    centre: f64,
+    pub(super) centre: f64,
     /// Mean of y.
     level: f64,
     /// Sum of the squared distances from the centre.
-    spread: f64,
+    pub(super) spread: f64,
     /// x of the first point.
     first: f64,
 }
 
 impl Line {
-    fn fit(points: &[(f64, f64)]) -> Option<Self> {
+    /// `None` where all x are the same, there are none, or one is no number.
+    pub(crate) fn fit(points: &[(f64, f64)]) -> Option<Self> {
         let n = points.len() as f64;
-        if points.len() < LEAST_POINTS || points.iter().any(|(x, y)| !(x + y).is_finite()) {
-            return None;
-        }
-        let centre = points.iter().map(|(x, _)| x).sum::<f64>() / n;
-        let level = points.iter().map(|(_, y)| y).sum::<f64>() / n;
+        let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
+        let (centre, level) = (mean(|point| point.0), mean(|point| point.1));
         let spread: f64 = points.iter().map(|(x, _)| (x - centre).powi(2)).sum();
         let tilt: f64 = points.iter().map(|(x, y)| (x - centre) * (y - level)).sum();
-        let line = Self { slope: tilt / spread, centre, level, spread, first: points[0].0 };
-        (spread > 0.0 && line.slope.is_finite()).then_some(line)
+        let slope = tilt / spread;
+        let first = points.first()?.0;
+        (spread > 0.0 && slope.is_finite()).then_some(Self { slope, centre, level, spread, first })
     }
 
-    fn at(&self, x: f64) -> f64 {
+    pub(super) fn at(&self, x: f64) -> f64 {
         self.slope.mul_add(x - self.centre, self.level)
     }
 

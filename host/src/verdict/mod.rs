@@ -29,6 +29,7 @@ pub use derived::DerivedValue;
 pub use exit::Cause;
 pub use facts::{ErrorFacts, Facts, RunnerFacts, ScenarioFacts};
 pub use judge::{Judge, windowed};
+pub(crate) use line::Line;
 pub(crate) use samples::{Figure, Samples};
 pub use scaling::{Estimate, Growing, LevelFacts, Scaling};
 pub use search::{ProbeFacts, ProbeVerdict, SearchFacts};

@@ -14,6 +14,7 @@ use super::{
     derived::DerivedValue,
     evaluate::Scene,
     growth::seed,
+    line::Line,
     samples::Samples,
     usl::{Blocks, Usl, drawn, interval, mean},
 };
@@ -173,13 +174,9 @@ pub(super) fn value(
         ScalingValue::Elasticity => plain(scaling.elasticity),
     };
     match found {
-        Some(Estimate { value, interval }) => DerivedValue {
-            name: name.to_owned(),
-            value: Some(value),
-            interval,
-            samples: scaling.levels.len() as u64,
-            why: None,
-        },
+        Some(Estimate { value, interval }) => {
+            DerivedValue::estimate(name, value, interval, scaling.levels.len() as u64)
+        }
         None if scaling.remarks.is_empty() => missing("too little was measured"),
         None => missing(&scaling.remarks.join("; ")),
     }
@@ -316,14 +313,7 @@ fn busy(scene: &Scene<'_>, courses: &Courses, name: &str, time: &LevelTime<'_>) 
 fn elasticity(points: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     let logs: Vec<_> =
         points.filter(|(x, y)| *x > 0.0 && *y > 0.0).map(|(x, y)| (x.ln(), y.ln())).collect();
-    if logs.len() < 3 {
-        return None;
-    }
-    let n = logs.len() as f64;
-    let (x, y) = logs.iter().fold((0.0, 0.0), |sum, it| (sum.0 + it.0 / n, sum.1 + it.1 / n));
-    let spread: f64 = logs.iter().map(|it| (it.0 - x).powi(2)).sum();
-    let tilt: f64 = logs.iter().map(|it| (it.0 - x) * (it.1 - y)).sum();
-    (spread > 0.0).then(|| tilt / spread)
+    Line::fit(&logs).filter(|_| logs.len() >= 3).map(|line| line.slope)
 }
 
 /// The operation whose mean time grows most with what is in the system, if one grows by a fifth.

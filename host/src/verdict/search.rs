@@ -226,13 +226,8 @@ impl SearchFacts {
             return DerivedValue::missing(name, why);
         };
         let failed = self.failed.filter(|_| !self.runner_limited);
-        DerivedValue {
-            name: name.to_owned(),
-            value: Some(rate / unit),
-            interval: failed.map(|failed| [rate / unit, failed / unit]),
-            samples: self.probes.len() as u64,
-            why: None,
-        }
+        let interval = failed.map(|failed| [rate / unit, failed / unit]);
+        DerivedValue::estimate(name, rate / unit, interval, self.probes.len() as u64)
     }
 }
 

@@ -11,6 +11,8 @@
 //! autoregressions with coefficients from 0 to 0.9 the 95 % interval covers the truth in 90 to 97 of 100;
 //! of short series that wander a great deal, in 83.
 
+use super::line::Line;
+
 /// Samples without which there is no interval.
 const FEWEST: usize = 20;
 /// Points of a series, at the most; a longer one keeps the means of so many stretches.
@@ -71,19 +73,10 @@ impl SlopeSeries {
 
 /// The slope of a series of instants, in seconds, and values.
 fn slope(points: &[(f64, f64)]) -> Option<Slope> {
-    let n = points.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
-    let (mean_time, mean_value) = (mean(|point| point.0), mean(|point| point.1));
-    let times: Vec<f64> = points.iter().map(|point| point.0 - mean_time).collect();
-    let spread: f64 = times.iter().map(|time| time * time).sum();
-    if points.len() < 2 || spread <= 0.0 {
-        return None;
-    }
-    let along: f64 = points.iter().zip(&times).map(|(point, time)| time * point.1).sum();
-    let per_second = along / spread;
-    let residuals: Vec<f64> = (points.iter().zip(&times))
-        .map(|(point, time)| per_second.mul_add(-time, point.1 - mean_value))
-        .collect();
+    let line = Line::fit(points)?;
+    let times: Vec<f64> = points.iter().map(|point| point.0 - line.centre).collect();
+    let residuals: Vec<f64> = points.iter().map(|(time, value)| value - line.at(*time)).collect();
+    let (per_second, spread) = (line.slope, line.spread);
     let interval = (points.len() >= FEWEST).then(|| {
         let half = half_width(&times, &residuals, spread);
         [per_second - half, per_second + half]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Cause, DerivedValue, Scaling};
-use crate::plan::Severity;
+use crate::plan::{Severity, threshold::OnMissing};
 
 /// What became of a threshold, or of a run. SEMANTICS §4.
 #[derive(
@@ -72,6 +72,9 @@ pub struct ThresholdResult {
     pub samples: u64,
     /// Censored samples.
     pub censored: u64,
+    /// What it does to the run that nothing, or too little, was measured; null where enough was.
+    #[serde(default)]
+    pub on_missing: Option<OnMissing>,
     /// Why it is neither pass nor fail, or what the reader should know.
     pub reason: Option<String>,
 }

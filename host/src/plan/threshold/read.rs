@@ -94,6 +94,7 @@ fn threshold(source: &str, expression: Expression) -> Threshold {
         abort_on_fail: false,
         delay_abort_eval: std::time::Duration::ZERO,
         row: None,
+        own_severity: false,
         is_default: false,
     }
 }
@@ -215,6 +216,7 @@ fn belong(
 ) {
     let of_row = row.map(|row| row.priority.severity());
     threshold.severity = severity.or(of_row).unwrap_or_default();
+    threshold.own_severity = severity.is_some();
     let Some(row) = row else { return };
     threshold.row = Some(row.name.clone());
     let distribution = universe

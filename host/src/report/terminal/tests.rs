@@ -34,6 +34,7 @@ fn threshold(metric: &str, aggregate: Aggregate, limit: f64, source: &str) -> Th
         abort_on_fail: false,
         delay_abort_eval: Duration::ZERO,
         row: None,
+        own_severity: false,
         is_default: false,
     }
 }

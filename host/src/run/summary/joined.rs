@@ -1,7 +1,7 @@
 //! The summary of a suite, from those of its workloads.
 //!
-//! Everything keeps the name of where it came from: series bear the tag `row` (`workload` where a workload
-//! covers no row), scenarios and errors the workload's name. What is one figure of the whole suite, a
+//! Everything keeps the name of where it came from: series bear the tags `workload` and, where it covers
+//! rows, `row`; scenarios and errors the workload's name. What is one figure of the whole suite, a
 //! metric without tags, is made of the samples themselves and not of the parts' figures: percentiles are
 //! never averaged.
 
@@ -53,12 +53,11 @@ impl Part {
     }
 
     /// What its figures are told apart by in a suite.
-    fn tag(&self) -> (String, String) {
+    fn tags(&self) -> BTreeMap<String, String> {
         let rows: Vec<_> = self.summary.rows.iter().map(|row| row.row.as_str()).collect();
-        match rows.as_slice() {
-            [] => ("workload".to_owned(), self.summary.run.name.clone()),
-            rows => ("row".to_owned(), rows.join("+")),
-        }
+        let row = (!rows.is_empty()).then(|| ("row".to_owned(), rows.join("+")));
+        let workload = ("workload".to_owned(), self.summary.run.name.clone());
+        row.into_iter().chain([workload]).collect()
     }
 }
 
@@ -68,7 +67,7 @@ impl Suite {
         let mut joined = self.empty(&parts);
         joined.metrics = totals(&parts, joined.run.duration_s);
         for part in parts {
-            let (key, value) = part.tag();
+            let tags = part.tags();
             let name = part.summary.run.name.clone();
             let named = |text: String| format!("{name}: {text}");
             let within = |text: &mut String| *text = group(&name, text);
@@ -79,7 +78,7 @@ impl Suite {
             });
             joined.thresholds.extend(summary.thresholds);
             move_into(&mut joined.metrics, summary.metrics, |metric| {
-                metric.tags.insert(key.clone(), value.clone());
+                metric.tags.extend(tags.clone());
             });
             move_into(&mut joined.scaling, summary.scaling, |it| within(&mut it.scenario));
             move_into(&mut joined.searches, summary.searches, |it| within(&mut it.scenario));

@@ -2,7 +2,7 @@
 
 use super::{Row, SummaryInput};
 use crate::{
-    plan::{self, Backend, Severity},
+    plan::{self, Backend, Severity, threshold::OnMissing},
     verdict::{Status, ThresholdResult},
 };
 
@@ -61,10 +61,10 @@ fn status<'a>(
     }
     // What is shown only says nothing against a row, unless the row itself is.
     let counts = |result: &&ThresholdResult| result.severity != Severity::Info;
-    let worst = own.clone().filter(counts).max_by_key(|result| gravity(result.status));
+    let worst = own.clone().filter(counts).max_by_key(|it| gravity(it));
     let worst = match worst {
         Some(worst) if row.priority.severity() != Severity::Info => Some(worst),
-        _ => own.max_by_key(|result| gravity(result.status)),
+        _ => own.max_by_key(|it| gravity(it)),
     };
     let reason = match worst.map(|result| result.status) {
         Some(Status::KnownFailing) => row.known_failing.clone(),
@@ -80,16 +80,18 @@ fn status<'a>(
     (worst.map_or(Status::NoData, |result| result.status), reason)
 }
 
-/// How much a status says against a row.
-const fn gravity(status: Status) -> u8 {
-    match status {
-        Status::NotApplicable => 0,
-        Status::Pass => 1,
-        Status::Warn => 2,
-        Status::KnownFailing => 3,
-        Status::Insufficient => 4,
-        Status::NoData => 5,
-        Status::Fail => 6,
-        Status::Invalid => 7,
+/// How much a threshold says against a row. One that may go unmeasured says nothing if it does, and that
+/// there is nothing is said only where it was all there was.
+fn gravity(result: &ThresholdResult) -> u8 {
+    match (result.status, result.on_missing) {
+        (Status::NotApplicable, _) => 0,
+        (_, Some(OnMissing::Pass)) => 1,
+        (Status::Pass, _) => 2,
+        (Status::Warn, _) | (_, Some(OnMissing::Warn)) => 3,
+        (Status::KnownFailing, _) => 4,
+        (Status::Insufficient, _) => 5,
+        (Status::NoData, _) => 6,
+        (Status::Fail, _) => 7,
+        (Status::Invalid, _) => 8,
     }
 }

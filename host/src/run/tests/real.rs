@@ -113,6 +113,7 @@ fn limit(metric: Builtin, aggregate: Aggregate, limit: Duration) -> Threshold {
         abort_on_fail: false,
         delay_abort_eval: Duration::ZERO,
         row: None,
+        own_severity: false,
         is_default: false,
     }
 }

@@ -108,6 +108,7 @@ pub(super) fn limit(
         abort_on_fail: false,
         delay_abort_eval: Duration::ZERO,
         row: None,
+        own_severity: false,
         is_default: false,
     }
 }

@@ -1,6 +1,7 @@
 //! Growth, levels and searches, from options to plans.
 
 use super::*;
+use crate::plan::{Priority, Severity};
 
 pub(super) fn growth(per: &str) -> Value {
     json!({ "kind": "growth", "metric": "vus", "aggregate": "avg", "per": per })
@@ -108,4 +109,46 @@ fn growth_is_per_time_per_stage_or_per_number_of_what_is_counted() {
     let quick = json!({ "duration": "20s", "derived": { "d": growth("1h") } });
     let quick = overridden(quick, |it| it.scale = Some(QUICK)).unwrap();
     assert!((quick.scale - 0.55).abs() < 1e-9, "a slope takes ten seconds: {}", quick.scale);
+}
+
+#[test]
+fn a_quick_growth_has_its_seconds_in_what_it_is_counted_against() {
+    let stages = |lengths: [&str; 3]| {
+        let stages = lengths.map(|length| json!({ "duration": length, "target": 2 }));
+        let options = json!({
+            "scenarios": {
+                "before": { "executor": "constant-vus", "duration": "60s" },
+                "load": { "executor": "ramping-vus", "stages": stages },
+            },
+            "derived": { "d": {
+                "kind": "growth", "metric": "runner_rss_bytes", "aggregate": "avg",
+                "per": "stage", "scenario": "load",
+            } },
+        });
+        overridden(options, |it| it.scale = Some(QUICK)).unwrap().scale
+    };
+    // Ten seconds, and one lost at an end of each stage, of the 20 s of that scenario.
+    assert!((stages(["6s", "7s", "7s"]) - 13.0 / 20.0).abs() < 1e-9);
+    // A whole second of the shortest stage.
+    assert!((stages(["4s", "98s", "98s"]) - 0.5).abs() < 1e-9);
+}
+
+#[test]
+fn the_criteria_of_a_search_are_critical_however_much_its_row_matters() {
+    let of_row = |threshold: Value| {
+        let mut options = search(json!({}), "iterations");
+        options["thresholds"] = json!({ "bus_request_failed": threshold });
+        let row = Row { name: "W14".into(), priority: Priority::P2, ..Row::default() };
+        let plan = overridden(options, |it| it.rows = vec![row]).unwrap();
+        let (scenario, search) = plan.search().unwrap();
+        let probe = plan.of_probe(scenario, search, 100.0);
+        let severity = |plan: &Plan| {
+            let own = plan.thresholds.iter().find(|it| it.metric == "bus_request_failed");
+            own.unwrap().severity
+        };
+        (severity(&plan), severity(&probe))
+    };
+    assert_eq!(of_row(json!("rate == 0")), (Severity::Info, Severity::Critical));
+    let shown = json!({ "threshold": "rate == 0", "severity": "info" });
+    assert_eq!(of_row(shown), (Severity::Info, Severity::Info));
 }

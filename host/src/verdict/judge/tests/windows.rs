@@ -179,6 +179,10 @@ fn cells_that_come_before_the_start_is_known_are_not_lost() {
 /// A run of three stages, of which the second ends after `spike`, that was slow until 27 s, but for one
 /// calm second; its recovery is to take less than `limit_s`.
 fn recovering(spike: Duration, limit_s: f64) -> Run {
+    recovering_until(27, spike, limit_s)
+}
+
+fn recovering_until(normal: u64, spike: Duration, limit_s: f64) -> Run {
     let mut registry = Registry::default();
     let metric = Metric {
         name: "recovery".to_owned(),
@@ -215,7 +219,7 @@ fn recovering(spike: Duration, limit_s: f64) -> Run {
             0..10 => ("stage:normal", 10),
             10..20 => ("stage:spike", 100),
             22 => ("stage:after", 10),
-            20..27 => ("stage:after", 50),
+            20.. if second < normal => ("stage:after", 50),
             _ => ("stage:after", 11),
         };
         run.times(REQUESTS, stage, at(second), [value; 5]);
@@ -232,6 +236,21 @@ fn recovery_ends_with_the_first_second_of_a_stretch_that_is_back_to_normal() {
     // A stage that ends within a second of the run: never less than the truth, which is 6.5 s.
     let judgement = recovering(Duration::from_millis(10_500), 9.0).finish();
     assert_eq!(judgement.derived[0].value, Some(7.5e9));
+}
+
+#[test]
+fn a_recovery_that_does_not_come_misses_every_limit_that_it_was_waited_for() {
+    let judgement = recovering_until(50, at(10), 9.0).finish();
+    assert_eq!(judgement.derived[0].value, None);
+    let why = judgement.derived[0].why.as_ref().unwrap();
+    assert!(why.contains("29 s at least"), "{why}");
+    assert_eq!(judgement.thresholds[0].status, Status::Fail);
+    assert_eq!(judgement.thresholds[0].observed, Some(29e9));
+    // Two calm seconds at the end could be the beginning of a stretch.
+    let judged = |limit_s| recovering_until(48, at(10), limit_s).only().status;
+    assert_eq!(judged(29.0), Status::Fail);
+    assert_eq!(judged(29.5), Status::Insufficient);
+    assert_eq!(judged(60.0), Status::Insufficient);
 }
 
 #[test]

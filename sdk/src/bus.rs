@@ -284,3 +284,31 @@ pub fn ensure_stream(stream: &StreamSpec) -> Measured<()> {
 pub fn flush() -> Measured<()> {
     measured(raw::flush())
 }
+
+/// A connection that the VU holds beside its own; closed when it is dropped.
+#[derive(Debug)]
+pub struct Connection(raw::Connection);
+
+/// Opens a connection beside the VU's own and holds it; nothing is sent over it. The host measures it
+/// (`bus_connect_duration`, `bus_connect_failed`, `bus_connections`). A server that takes no more is a
+/// [`Failure`]; the embedded bus has no connections, and asking it for one is misuse.
+///
+/// ```no_run
+/// # use wavetank_sdk::{bus, Result};
+/// # fn f() -> Result {
+/// let mut held = Vec::new();
+/// while let (Ok(connection), true) = (bus::connect(None, None)?, held.len() < 1000) {
+///     held.push(connection);
+/// }
+/// # Ok(()) }
+/// ```
+pub fn connect(op: Option<&str>, timeout: Option<Duration>) -> Measured<Connection> {
+    Ok(measured(raw::connect(op, timeout.map(nanos)))?.map(Connection))
+}
+
+impl Connection {
+    /// Whether it is up: one that was lost comes back as any other does.
+    pub fn is_held(&self) -> bool {
+        self.0.held()
+    }
+}

@@ -360,6 +360,41 @@ async fn a_server_that_dies_and_returns_is_used_again() {
     assert_eq!((events.reconnects, events.disconnects), (2, 2));
 }
 
+#[tokio::test]
+async fn a_held_connection_counts_while_its_socket_is_there() {
+    let mut server = NatsServer::start().await;
+    let source = open(&server.url()).await;
+    let mut vu = Vu::on(&source).await;
+    assert_eq!(source.held(), None);
+    let held = vu.bus.connect(None, None).await.unwrap().unwrap();
+    assert_eq!((vu.bus.is_held(held), source.held()), (true, Some(1)));
+    server.kill();
+    until(|| !vu.bus.is_held(held)).await;
+    assert_eq!(source.held(), Some(0));
+    let failure = vu.bus.connect(None, None).await.unwrap().unwrap_err();
+    assert_eq!(failure.kind, "refused", "{failure}");
+    server.restart().await;
+    until(|| vu.bus.is_held(held)).await;
+    assert_eq!(source.held(), Some(1));
+    vu.bus.disconnect(held).await;
+    assert_eq!((vu.bus.is_held(held), source.held()), (false, Some(0)));
+    assert_eq!((vu.sum(Builtin::BusConnects), vu.sum(Builtin::BusConnectFailed)), (2.0, 1.0));
+    let remark = source.refusals().unwrap();
+    assert!(remark.starts_with("1 further connections"), "{remark}");
+    assert!(remark.contains("when 0 were held: refused: cannot connect"), "{remark}");
+}
+
+/// Waits until something is so.
+async fn until(so: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never came to be so");
+}
+
 async fn until_disconnected(vu: &Vu) -> Vec<&'static str> {
     let mut kinds = Vec::new();
     while kinds.last() != Some(&"disconnected") {

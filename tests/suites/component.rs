@@ -16,7 +16,7 @@ use wavetank::{
         VirtualUser, VirtualUserInput,
     },
 };
-use wavetank_tests::guests::guest;
+use wavetank_tests::{guests::guest, nats::NatsServer};
 
 /// A shard with what its virtual users need.
 struct Shard {
@@ -42,11 +42,15 @@ const SEED: u64 = 42;
 
 impl Shard {
     async fn of(path: &Path, input: LoadInput) -> Self {
+        let bus = bus::Source::open("embedded", "test").await.unwrap();
+        Self::on(&bus, path, input).await
+    }
+
+    async fn on(bus: &bus::Source, path: &Path, input: LoadInput) -> Self {
         let limits = Arc::clone(&input.limits);
         let program = Arc::new(Program::load(path, &input).unwrap());
         let shard = program.on_shard().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let bus = bus::Source::open("embedded", "test").await.unwrap();
         let database = database::Source::open("embedded", None, directory.path(), "test", &limits)
             .await
             .unwrap();
@@ -291,6 +295,26 @@ fn handles_are_bounded() {
         assert!(error.message.contains("(handles)"), "{error}");
         // What a dead or careless guest held is no burden for the next iteration.
         user.iterate("fine").await.unwrap();
+    });
+}
+
+#[test]
+fn an_instance_that_ends_takes_its_connections_with_it() {
+    run(async {
+        let server = NatsServer::start().await;
+        let bus = bus::Source::open(&server.url(), "test").await.unwrap();
+        let input = LoadInput { limits: Arc::new(small()), ..LoadInput::default() };
+        let shard = Shard::on(&bus, &guest("hostile-guest"), input).await;
+        let mut user = shard.user(1);
+        user.iterate("hold").await.unwrap();
+        // The guest dropped each of them, which waits until it is closed.
+        assert_eq!(bus.held(), Some(0));
+        let error = user.iterate("hold-panic").await.unwrap_err();
+        assert_eq!(error.kind, GuestErrorKind::Trapped, "{error:?}");
+        bus.delivery_report().await;
+        assert_eq!(bus.held(), Some(0), "the instance died with its connections");
+        let Cell::Gauge(held) = shard.measured(Builtin::BusConnections) else { panic!("a gauge") };
+        assert_eq!((held.max, held.min), (10.0, 0.0));
     });
 }
 

@@ -4,6 +4,7 @@
 mod bus;
 mod check;
 mod component;
+mod connections;
 mod contract;
 mod database;
 mod drivers;

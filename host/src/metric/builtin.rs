@@ -71,6 +71,10 @@ builtins! {
     BusDuplicated "bus_duplicated" Counter Count "Messages of the run received more than once by one subscription.";
     BusReordered "bus_reordered" Counter Count "Messages of the run received after a later one of the same sender.";
     BusReconnects "bus_reconnects" Counter Count "Times a connection to the bus was established again.";
+    BusConnects "bus_connects" Counter Count "Connections that VUs asked for beside their own.";
+    BusConnectDuration "bus_connect_duration" Trend Nanoseconds "From asking for a further connection to the server's welcome.";
+    BusConnectFailed "bus_connect_failed" Rate Count "The share of further connections that were refused.";
+    BusConnections "bus_connections" Gauge Count "Further connections that are up, of all VUs: at each change that a VU makes, and each second.";
     BusSlowConsumerDrops "bus_slow_consumer_drops" Counter Count "Messages dropped because a subscription's queue was full.";
     EffectDuration "effect_duration" Trend Nanoseconds "From publishing to the effect being seen.";
     EffectError "effect_duration_error" Trend Nanoseconds "Width of the bracket from last-unseen to first-seen of each effect.";

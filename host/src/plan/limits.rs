@@ -60,6 +60,7 @@ limits! {
     guest_stack: u64 = 512 << 10, Bytes, "Bytes of a guest's native stack.";
     hostcall_bytes: u64 = 16 << 20, Bytes, "Bytes that one host call may copy from a guest.";
     handles: u32 = 64, Small, "Handles (subscriptions, transactions) that one VU may hold.";
+    bus_connections: u32 = 10_000, Small, "Connections to the bus that the VUs of a run may hold beside their own (`bus::connect`).";
     subscription_queue: usize = 65_536, NumberHere, "Messages that one subscription of a workload may have waiting.";
     payload_bytes: usize = 1 << 20, BytesHere, "Bytes of one payload that a workload may send or be given.";
     label_bytes: usize = 256, BytesHere, "Bytes of one value given to `log`, `check`, `group` or a tag.";

@@ -12,13 +12,14 @@ use crate::{
 };
 
 /// What is of the run and not of its iterations.
-const OF_THE_RUN: [Builtin; 15] = [
+const OF_THE_RUN: [Builtin; 16] = [
     Builtin::Vus,
     Builtin::VusMax,
     Builtin::BusLost,
     Builtin::BusDuplicated,
     Builtin::BusReordered,
     Builtin::BusReconnects,
+    Builtin::BusConnections,
     Builtin::BusSlowConsumerDrops,
     Builtin::ServiceHandleDuration,
     Builtin::ServiceCpuSeconds,

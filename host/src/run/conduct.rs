@@ -367,6 +367,7 @@ impl Conductor {
         self.tick();
         let start = self.begun.unwrap_or_else(|| self.shared.clock.now());
         self.remarks.extend(self.folded());
+        self.remarks.extend(self.shared.bus.refusals());
         let stopped = self.stopped.is_some();
         let mut facts = self.ledger.facts(&self.shared);
         facts.remarks.append(&mut self.remarks);
@@ -489,6 +490,10 @@ impl Conductor {
             if count > 0 {
                 self.recorder.add(metric.id(), TagSet::default(), now, count as f64);
             }
+        }
+        if let Some(held) = self.shared.bus.held() {
+            let metric = Builtin::BusConnections.id();
+            self.recorder.gauge(metric, TagSet::default(), now, f64::from(held));
         }
         let lost = (events.disconnects > 0)
             .then(|| format!("{} connections to the bus were lost", events.disconnects));

@@ -25,7 +25,8 @@ pub(super) const RUNNER: [(Builtin, &str); 3] = [
 ];
 
 /// Times of an operation by itself, blind to the wait for a VU.
-pub(super) const SERVICE_TIMES: [Builtin; 6] = [
+pub(super) const SERVICE_TIMES: [Builtin; 7] = [
+    Builtin::BusConnectDuration,
     Builtin::BusRequestDuration,
     Builtin::BusPublishDuration,
     Builtin::BusDeliveryDuration,

@@ -54,8 +54,8 @@ pub(in crate::plan) fn read(
 
 /// The thresholds that hold where a workload sets none on that metric.
 pub(in crate::plan) fn defaults(set: &[Threshold]) -> Vec<Threshold> {
-    use Builtin::{BusRequestFailed, DbQueryFailed, IterationErrors};
-    let open = [IterationErrors, BusRequestFailed, DbQueryFailed].into_iter();
+    use Builtin::{BusConnectFailed, BusRequestFailed, DbQueryFailed, IterationErrors};
+    let open = [IterationErrors, BusRequestFailed, BusConnectFailed, DbQueryFailed].into_iter();
     open.filter(|builtin| set.iter().all(|threshold| threshold.metric != builtin.name()))
         .map(|builtin| Threshold {
             metric: builtin.name().to_owned(),

@@ -16,6 +16,7 @@ use super::{
     address::{Address, Files},
     delivery::{DeliveryReport, Ledger, SETTLE, Sent, Tracked},
     embedded::{self, Embedded, Router},
+    held::Holding,
     inbox::{Inbox, Received},
     nats::{self, ConnectionEvents, Nats, Servers},
     replies::Ticket,
@@ -59,6 +60,7 @@ struct Shared {
     connections: AtomicU32,
     subscriptions: AtomicU64,
     ledger: Arc<Ledger>,
+    holding: Arc<Holding>,
 }
 
 enum Kind {
@@ -207,6 +209,7 @@ impl Source {
             connections: AtomicU32::new(0),
             subscriptions: AtomicU64::new(0),
             ledger: Arc::default(),
+            holding: Arc::default(),
         })))
     }
 
@@ -264,13 +267,24 @@ impl Source {
         }
     }
 
+    /// How many connections VUs hold beside their own; `None` if none ever asked for one.
+    pub fn held(&self) -> Option<u32> {
+        self.0.holding.up()
+    }
+
+    /// What is to be said of connections that VUs asked for and could not have.
+    pub fn refusals(&self) -> Option<String> {
+        self.0.holding.remark()
+    }
+
     /// What of delivery is known only at the end of the run. Call it when no VU sends any more, while
     /// the shards' runtimes still run and before [`Source::close`]: it waits up to [`SETTLE`] for
-    /// what is on its way, and takes subscriptions that still live as ended.
+    /// what is on its way and for connections that are being closed, and takes subscriptions that
+    /// still live as ended.
     pub async fn delivery_report(&self) -> DeliveryReport {
         let ledger = &self.0.ledger;
         let settling = async {
-            while ledger.outstanding() > 0 {
+            while ledger.outstanding() > 0 || self.0.holding.is_closing() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -426,6 +440,11 @@ impl Connection {
             Backend::Embedded(_) => Ok(()),
             Backend::Nats(nats) => nats.round_trip().await,
         }
+    }
+
+    /// The connections that the VUs of the run hold beside their own.
+    pub(super) fn holding(&self) -> &Arc<Holding> {
+        &self.0.shared.holding
     }
 
     /// The backend that has JetStream.

@@ -4,6 +4,7 @@
 //! before anything is sent and leaves no sample; what the bus or the system does badly is a
 //! [`Failure`], measured like a success and kept apart by its tag.
 
+mod connections;
 mod streams;
 
 use std::{
@@ -25,6 +26,7 @@ use super::{
     AckToken, Message, Outgoing, SubscriptionId,
     connection::{Connection, Sending, Subscription, Tracking},
     delivery::Departure,
+    held::Held,
     inbox::Received,
     subject::{
         header_bytes, shown, validate_headers, validate_pattern, validate_queue, validate_subject,
@@ -70,6 +72,8 @@ struct Handles {
     next: Cell<u32>,
     subscriptions: RefCell<FxHashMap<u32, Rc<Subscription>>>,
     consumers: RefCell<FxHashMap<u32, Rc<Consumer>>>,
+    /// Connections beside its own; `limits.bus_connections` bounds those of all VUs together.
+    connections: RefCell<FxHashMap<u32, Held>>,
     /// Where the acknowledgement of each fetched message goes, oldest first.
     unacknowledged: RefCell<BTreeMap<u64, String>>,
     tokens: Cell<u64>,
@@ -224,6 +228,7 @@ impl Bus {
             self.end(subscription);
         }
         self.handles.consumers.borrow_mut().clear();
+        self.handles.connections.borrow_mut().clear();
         self.handles.unacknowledged.borrow_mut().clear();
     }
 

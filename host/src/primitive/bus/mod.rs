@@ -9,6 +9,7 @@ mod connection;
 mod delivery;
 mod embedded;
 mod feed;
+mod held;
 mod inbox;
 mod jetstream;
 mod measured;
@@ -75,6 +76,10 @@ pub struct SubscriptionId(pub u32);
 /// A JetStream consumer of a VU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConsumerId(pub u32);
+
+/// A connection that a VU holds beside its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u32);
 
 /// A JetStream stream to be ensured.
 #[derive(Clone, Debug, Default)]

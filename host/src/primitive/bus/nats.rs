@@ -20,7 +20,7 @@ use std::{
 
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderName, HeaderValue,
-    PublishErrorKind, StatusCode, Subject, Subscriber,
+    PublishErrorKind, ReconnectToServer, StatusCode, Subject, Subscriber,
     client::{PublishError, traits::Publisher},
     connection::State,
     message::OutboundMessage,
@@ -33,6 +33,7 @@ use super::{
     address::{Address, Files, Login},
     connection::{BusError, Ended, Sending, Tracking},
     delivery::{Arrival, Ledger, SETTLE, Sender, Sent, Stamp, Tracked},
+    held::{Held, Place as HeldPlace, Watch},
     inbox::{Inbox, Put, Received},
     replies::{Place, Replies, Reply, Ticket},
     subject::{SEQUENCE_HEADER, shown},
@@ -113,7 +114,7 @@ impl Events {
         }
     }
 
-    fn note(&self, first: &AtomicBool, event: Event) {
+    fn note(&self, first: &AtomicBool, event: &Event) {
         match event {
             Event::Connected if !first.swap(false, Ordering::Relaxed) => {
                 self.reconnects.fetch_add(1, Ordering::Relaxed);
@@ -144,7 +145,7 @@ impl Servers {
             events: Arc::default(),
             streams: Mutex::default(),
         };
-        let client = servers.client("wavetank").await?;
+        let client = servers.client("wavetank", |_| {}).await?;
         let info = client.server_info();
         servers.version = format!("nats-server {}", shown(&info.version));
         servers.events.take();
@@ -193,8 +194,14 @@ impl Servers {
         streams
     }
 
-    async fn client(&self, name: &str) -> Result<Client, BusError> {
+    /// Connects; `watch` is told what happens to the connection from then on.
+    async fn client(
+        &self,
+        name: &str,
+        watch: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Result<Client, NotConnected> {
         let (events, first) = (self.events.clone(), Arc::new(AtomicBool::new(true)));
+        let never_yet = first.clone();
         let mut options = ConnectOptions::new()
             .name(shown(name))
             .connection_timeout(CONNECT_TIMEOUT)
@@ -203,12 +210,26 @@ impl Servers {
             .ping_interval(Duration::from_secs(10))
             .max_reconnects(None)
             .require_tls(self.address.tls)
-            .reconnect_delay_callback(|attempts| {
+            // The library would wait before its first attempt, too: time that is not the bus's. What it
+            // waits for no time at all still costs a tick of its timer, unless it is told where to go.
+            .reconnect_to_server_callback(|servers, _| {
+                let only = match &servers[..] {
+                    [only] if !only.did_connect => Some(only.addr.clone()),
+                    _ => None,
+                };
+                let at_once = Some(Duration::ZERO);
+                std::future::ready(only.map(|addr| ReconnectToServer { addr, delay: at_once }))
+            })
+            .reconnect_delay_callback(move |attempts| {
+                if never_yet.load(Ordering::Relaxed) {
+                    return Duration::ZERO;
+                }
                 let exponent = u32::try_from(attempts.min(7)).unwrap_or(7);
                 Duration::from_millis(10 << exponent).min(Duration::from_secs(1))
             })
             .event_callback(move |event| {
-                events.note(&first, event);
+                watch(&event);
+                events.note(&first, &event);
                 std::future::ready(())
             });
         options = match &self.address.login {
@@ -221,7 +242,8 @@ impl Servers {
         if let Some(path) = &self.files.credentials {
             let unreadable = |error| {
                 let path = path.display();
-                BusError(format!("the credentials file `{path}` cannot be used: {error}"))
+                let text = format!("the credentials file `{path}` cannot be used: {error}");
+                NotConnected { kind: ConnectErrorKind::Authentication, error: BusError(text) }
             };
             options = options.credentials_file(path).await.map_err(unreadable)?;
         }
@@ -242,9 +264,15 @@ impl Servers {
         }
     }
 
-    fn unreachable(&self, kind: ConnectErrorKind, why: &str) -> BusError {
+    fn unreachable(&self, kind: ConnectErrorKind, why: &str) -> NotConnected {
         let place = self.address.shown();
         let next = match kind {
+            _ if why.contains("connections exceeded") => {
+                "the server takes no more: raise its max_connections, or open fewer"
+            }
+            _ if why.contains("os error 24") => {
+                "this process has no more open files: raise its limit (ulimit -n)"
+            }
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                 "give user and password in the URL (nats://user:password@host:port) or a credentials \
                  file (?creds=FILE)"
@@ -257,7 +285,22 @@ impl Servers {
                 "is a server running there? `--bus nats-server` starts one, `--bus embedded` needs none"
             }
         };
-        BusError(format!("cannot connect to the bus at {place}: {}: {next}", shown(why)))
+        let text = format!("cannot connect to the bus at {place}: {}: {next}", shown(why));
+        NotConnected { kind, error: BusError(text) }
+    }
+
+    /// A connection over which nothing is sent, to be held.
+    pub async fn hold(&self, name: &str, place: HeldPlace) -> Result<Held, Failure> {
+        let watch = Held::watch(&place);
+        let told = Arc::clone(&watch);
+        let client = self.client(name, move |event| told.note(event)).await;
+        match client {
+            Ok(client) => Ok(Held::new(Line { _client: client }, watch, place)),
+            Err(NotConnected { kind: ConnectErrorKind::TimedOut, error }) => {
+                Err(Failure::new("timeout", error.0))
+            }
+            Err(NotConnected { error, .. }) => Err(Failure::new("refused", error.0)),
+        }
     }
 
     /// A connection of the calling thread, on its runtime.
@@ -267,7 +310,7 @@ impl Servers {
         number: u32,
         ledger: &Ledger,
     ) -> Result<Nats, BusError> {
-        let client = self.client(name).await?;
+        let client = self.client(name, |_| {}).await?;
         let inbox = client.new_inbox();
         let subscriber = client
             .subscribe(format!("{inbox}.*"))
@@ -287,6 +330,34 @@ impl Servers {
             round_trips: Cell::new(true),
         })
     }
+}
+
+impl Watch {
+    fn note(&self, event: &Event) {
+        match event {
+            Event::Connected => self.rose(),
+            Event::Disconnected => self.fell(),
+            Event::Closed => self.closed(),
+            _ => {}
+        }
+    }
+}
+
+/// Why there is no connection.
+struct NotConnected {
+    kind: ConnectErrorKind,
+    error: BusError,
+}
+
+impl From<NotConnected> for BusError {
+    fn from(not: NotConnected) -> Self {
+        not.error
+    }
+}
+
+/// A connection over which nothing is sent; closed when it is dropped.
+pub struct Line {
+    _client: Client,
 }
 
 /// An error with its causes.

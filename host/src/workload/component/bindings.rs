@@ -30,6 +30,7 @@ pub(super) mod workload {
         require_store_data_send: true,
         with: {
             "wavetank:workload/bus.subscription": crate::workload::component::host::Subscription,
+            "wavetank:workload/bus.connection": crate::workload::component::host::Connection,
             "wavetank:workload/bus.consumer": crate::workload::component::host::Consumer,
         },
     });

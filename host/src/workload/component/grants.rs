@@ -24,6 +24,17 @@ impl Grants {
         subject_granted(&self.subscribe, "subscribe to", pattern)
     }
 
+    /// A connection reaches the bus and no subject: any grant of the bus allows it.
+    pub(super) fn connect(&self) -> Result<(), Misuse> {
+        let granted = [&self.publish, &self.request, &self.subscribe];
+        if granted.iter().any(|patterns| !patterns.is_empty()) {
+            return Ok(());
+        }
+        Err(Misuse::new(
+            "this component has no bus to connect to: grant it with `--allow bus=PATTERN` or in the suite",
+        ))
+    }
+
     pub(super) fn database(&self, wanted: DatabaseGrant) -> Result<(), Misuse> {
         if self.database >= wanted {
             return Ok(());
@@ -74,6 +85,8 @@ mod tests {
     #[test]
     fn what_is_not_granted_is_refused_by_name() {
         let some = Grants { database: DatabaseGrant::Read, ..Grants::NONE };
+        assert!(some.connect().unwrap_err().0.contains("--allow bus=PATTERN"));
+        assert_eq!(Grants { request: vec!["a".to_owned()], ..Grants::NONE }.connect(), Ok(()));
         let error = some.publish("orders.new").unwrap_err();
         assert!(error.0.contains("--allow bus=orders.new"), "{error}");
         assert_eq!(some.database(DatabaseGrant::Read), Ok(()));

@@ -30,7 +30,9 @@ use crate::{
     plan::{DatabaseGrant, Grants, Limits},
     primitive::{
         self, LogLevel, Measured, Misuse, Primitives, Probe,
-        bus::{AckToken, ConsumerId, Message, Outgoing, StreamSpec, SubscriptionId},
+        bus::{
+            AckToken, Bus, ConnectionId, ConsumerId, Message, Outgoing, StreamSpec, SubscriptionId,
+        },
     },
     workload::Targets,
 };
@@ -72,6 +74,18 @@ pub struct Subscription(SubscriptionId);
 /// A JetStream consumer as the guest's handle names it.
 #[derive(Debug)]
 pub struct Consumer(ConsumerId);
+
+/// A held connection as the guest's handle names it. An instance that dies takes its table with it, and
+/// the table its connections.
+#[derive(Debug)]
+pub struct Connection(Stay<(Bus, ConnectionId)>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let (bus, id) = self.0.get();
+        bus.abandon(*id);
+    }
+}
 
 /// Limits on memory and tables of one instance.
 #[derive(Debug)]
@@ -341,6 +355,27 @@ impl wit_bus::Host for GuestState {
         })
     }
 
+    fn connect(
+        &mut self,
+        op: Option<String>,
+        timeout: Option<u64>,
+    ) -> impl Future<Output = Trappable<Result<Resource<Connection>, Error>>> + Send {
+        let world = self.world();
+        let table = &mut self.table;
+        stay(async move {
+            let world = world?;
+            if let Err(misuse) = world.grants.connect() {
+                return Ok(world.answer(Err(misuse)));
+            }
+            let bus = &world.primitives.bus;
+            let opened = bus.connect(op.as_deref(), duration(timeout)).await;
+            match world.answer(opened) {
+                Ok(id) => Ok(Ok(table.push(Connection(Stay::new((bus.clone(), id))))?)),
+                Err(error) => Ok(Err(error)),
+            }
+        })
+    }
+
     fn observe(
         &mut self,
         message: wit_bus::Outgoing,
@@ -546,6 +581,32 @@ impl wit_bus::HostConsumer for GuestState {
             deleted?;
             Ok(())
         }
+    }
+}
+
+impl wit_bus::HostConnection for GuestState {
+    fn held(
+        &mut self,
+        connection: Resource<Connection>,
+    ) -> impl Future<Output = Trappable<bool>> + Send {
+        let held = self.table.get(&connection).map(|connection| {
+            let (bus, id) = connection.0.get();
+            bus.is_held(*id)
+        });
+        async move { Ok(held?) }
+    }
+
+    fn drop(
+        &mut self,
+        connection: Resource<Connection>,
+    ) -> impl Future<Output = wasmtime::Result<()>> + Send {
+        let connection = self.table.delete(connection);
+        stay(async move {
+            let connection = connection?;
+            let (bus, id) = connection.0.get();
+            bus.disconnect(*id).await;
+            Ok(())
+        })
     }
 }
 

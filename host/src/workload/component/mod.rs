@@ -307,7 +307,7 @@ fn store(engine: &Engine, limits: &Limits, state: GuestState) -> Store<GuestStat
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.ceiling);
     store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes).unwrap_or(usize::MAX));
-    store.set_max_component_handles(limits.handles as usize + WASI_HANDLES);
+    store.set_max_component_handles(resources(limits));
     store.epoch_deadline_async_yield_and_update(1);
     store.set_epoch_deadline(1);
     store
@@ -315,8 +315,13 @@ fn store(engine: &Engine, limits: &Limits, state: GuestState) -> Store<GuestStat
 
 fn table(limits: &Limits) -> ResourceTable {
     let mut table = ResourceTable::new();
-    table.set_max_capacity(limits.handles as usize + WASI_HANDLES);
+    table.set_max_capacity(resources(limits));
     table
+}
+
+/// Resources that an instance may have; what is below that, each kind's own limit says.
+fn resources(limits: &Limits) -> usize {
+    limits.handles as usize + limits.bus_connections as usize + WASI_HANDLES
 }
 
 /// Asks a component what it is, in a thread of its own, with nothing of the world linked.

@@ -90,6 +90,11 @@ impl Workload for Hostile {
             "recurse" => drop(black_box(recurse(black_box(1)))),
             "exit" => std::process::exit(7),
             "handles" => return handles(),
+            "hold" => drop(hold()?),
+            "hold-panic" => {
+                let _held = hold()?;
+                panic!("boom with connections");
+            }
             "bytes" => {
                 let _ = bus::to("big").bytes(vec![0; 4 << 20]).publish()?;
             }
@@ -156,6 +161,13 @@ fn deadline() -> Result {
 }
 
 /// Subscriptions without end, all kept.
+/// Ten connections.
+fn hold() -> Result<Vec<bus::Connection>> {
+    let held: Vec<_> = (0..10).map(|_| Ok(bus::connect(None, None)??)).collect::<Result<_>>()?;
+    check("all are held", held.iter().all(bus::Connection::is_held))?;
+    Ok(held)
+}
+
 fn handles() -> Result {
     let mut held = Vec::new();
     for number in 0..100_000 {

@@ -348,7 +348,7 @@ fn defaults_are_added_where_a_workload_sets_none_on_that_metric() {
     let set = read_value(&json!({ "bus_request_failed{op:join}": "rate < 0.1" })).unwrap();
     let added = defaults(&set);
     let names: Vec<_> = added.iter().map(|threshold| threshold.metric.as_str()).collect();
-    assert_eq!(names, ["iteration_errors", "db_query_failed"]);
+    assert_eq!(names, ["iteration_errors", "bus_connect_failed", "db_query_failed"]);
     for threshold in added {
         assert!(threshold.is_default);
         let same = expression(&threshold.metric, &threshold.source);

@@ -5,7 +5,7 @@ use std::{pin::pin, rc::Rc, time::Duration};
 use rhai::{Array, Dynamic, Map, Module};
 
 use super::{
-    def,
+    connection, def, method,
     options::{
         CONSUMER, Call, CallOptions, EFFECT, PUBLISH, PUBLISH_ACKNOWLEDGED, PUBLISH_ALL, REQUEST,
         REQUEST_ALL, STREAM, SUBSCRIBE, thrown,
@@ -39,6 +39,7 @@ pub fn module(current: &Rc<Current>) -> Module {
     asking(&mut module, current);
     batches(&mut module, current);
     listening(&mut module, current);
+    connection::connecting(&mut module, current);
     streaming(&mut module, current);
     acknowledged(&mut module, current);
     effects(&mut module, current);
@@ -277,22 +278,6 @@ fn listening(module: &mut Module, current: &Rc<Current>) {
             thrown(session.wait(pin!(session.primitives.bus.unsubscribe(it.0)))?)
         },
     );
-}
-
-/// A function that is called as a method without its module's name.
-fn method<A: 'static, const N: usize, const X: bool, R, const F: bool, C>(
-    module: &mut Module,
-    signature: &str,
-    doc: &str,
-    function: C,
-) where
-    R: rhai::Variant + Clone,
-    C: rhai::RhaiNativeFunc<A, N, X, R, F> + 'static,
-{
-    super::registration(signature, doc)
-        .with_volatility(true)
-        .in_global_namespace()
-        .set_into_module(module, function);
 }
 
 fn ensure_stream(host: &Current, name: &str, map: &Map) -> Called<Received> {

@@ -5,6 +5,7 @@
 //! it. Failures of the system under test are values; misuse is thrown.
 
 mod bus;
+mod connection;
 mod context;
 mod data;
 mod database;
@@ -49,6 +50,7 @@ pub fn register(engine: &mut Engine, current: &Rc<Current>, loading: &Loading) {
     context::register(engine);
     json::register(engine);
     reply::register(engine, current);
+    connection::register(engine, current);
     moments::register(engine, current);
     engine.register_static_module("bus", bus::module(current).into());
     engine.register_static_module("db", database::module(current).into());
@@ -81,6 +83,22 @@ fn def<A: 'static, const N: usize, const X: bool, R, const F: bool, C>(
     C: RhaiNativeFunc<A, N, X, R, F> + 'static,
 {
     registration(signature, doc).with_volatility(true).set_into_module(module, function);
+}
+
+/// A function that is called as a method without its module's name.
+fn method<A: 'static, const N: usize, const X: bool, R, const F: bool, C>(
+    module: &mut Module,
+    signature: &str,
+    doc: &str,
+    function: C,
+) where
+    R: Variant + Clone,
+    C: RhaiNativeFunc<A, N, X, R, F> + 'static,
+{
+    registration(signature, doc)
+        .with_volatility(true)
+        .in_global_namespace()
+        .set_into_module(module, function);
 }
 
 /// Adds a word to the engine.

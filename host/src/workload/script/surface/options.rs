@@ -46,6 +46,7 @@ pub const REQUEST: Call = call("bus::request", 2, &["op", "timeout", "headers"])
 pub const PUBLISH_ALL: Call = batch("bus::publish_all", &["op"]);
 pub const REQUEST_ALL: Call = batch("bus::request_all", &["op", "timeout"]);
 pub const SUBSCRIBE: Call = call("bus::subscribe", 1, &["queue"]);
+pub const CONNECT: Call = call("bus::connect", 0, &["op", "timeout"]);
 pub const STREAM: Call = call("bus::stream", 1, &["subjects", "memory", "max_messages"]);
 pub const CONSUMER: Call = call("bus::consumer", 1, &["durable", "filter"]);
 pub const PUBLISH_ACKNOWLEDGED: Call =
@@ -60,12 +61,13 @@ pub const EXECUTE: Call = call("db::execute", 2, &["op", "timeout"]);
 pub const BATCH: Call = call("db::batch", 1, &["op", "timeout"]);
 
 /// Every call that takes options.
-pub const CALLS: [Call; 12] = [
+pub const CALLS: [Call; 13] = [
     PUBLISH,
     REQUEST,
     PUBLISH_ALL,
     REQUEST_ALL,
     SUBSCRIBE,
+    CONNECT,
     STREAM,
     CONSUMER,
     PUBLISH_ACKNOWLEDGED,

@@ -12,6 +12,7 @@ mod recorder;
 mod registry;
 mod snapshot;
 mod tag;
+mod timeline;
 mod wire;
 
 pub use builtin::Builtin;
@@ -20,4 +21,5 @@ pub use recorder::{Recorder, RecorderConfig, Windowed};
 pub use registry::{Kind, Metric, MetricId, Registry, Unit};
 pub use snapshot::{Snapshot, Totals};
 pub use tag::{Name, Names, Outcome, Phase, Selector, SeriesKey, TagSet};
+pub use timeline::{Level, Line, Point, Quantile, Spread, Timeline, highest};
 pub use wire::{Report, WireError};

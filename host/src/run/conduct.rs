@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{
     RunOutcome, Shared,
+    chronicle::{self, Happening, Happenings, MarkerKind},
     collect::{AskKind, Collector, Notes},
     event::Event,
     facts::Ledger,
@@ -32,7 +33,7 @@ use super::{
 use crate::{
     clock::Instant,
     executor::Notice,
-    metric::{Builtin, Cell, Recorder, Selector, TagSet},
+    metric::{Builtin, Cell, Recorder, Selector, Snapshot, TagSet, Timeline},
     plan::{Plan, Start},
     verdict::{Cause, Judge},
 };
@@ -53,6 +54,10 @@ pub(super) struct Conductor {
     intervals: mpsc::Receiver<(usize, Interval)>,
     alive: Vec<bool>,
     judge: Judge,
+    /// What was measured, step by step.
+    timeline: Timeline,
+    /// What happened, for the charts.
+    happened: Happenings,
     ledger: Ledger,
     recorder: Recorder,
     /// The plan's search, if it has one.
@@ -110,6 +115,8 @@ impl Conductor {
             intervals,
             alive: vec![true; shards],
             judge: Judge::new(Arc::clone(&shared.plan), shared.names.clone(), shards),
+            timeline: Timeline::default(),
+            happened: Happenings::default(),
             ledger: Ledger::new(&shared, shards),
             recorder: Recorder::new(shared.recorder_config(), shards, now),
             hunt: Hunt::of(&shared.plan, shards),
@@ -284,8 +291,11 @@ impl Conductor {
         self.begun = Some(start);
         self.shared.load.begin(start);
         self.ledger.begin(start);
-        self.judge.observe(&self.recorder.take(start));
+        self.take_in(&self.recorder.take(start));
+        self.timeline.begin(start);
         self.recorder.start_at(start);
+        // Looked at each second of the load, as the shards are.
+        self.next_tick = start + TICK;
         self.tell_all(&Command::Begin(start));
         start
     }
@@ -356,19 +366,21 @@ impl Conductor {
             }
         }
         while let Ok((shard, interval)) = self.intervals.try_recv() {
-            self.judge.observe(&interval.snapshot);
+            self.take_in(&interval.snapshot);
             let _ = shard;
         }
         self.look_at_targets().await;
         self.ledger.never_began(&self.recorder, self.shared.clock.now(), &self.shared);
-        if let Some(targets) = &self.targets {
+        if let Some(targets) = &mut self.targets {
             targets.outages(&self.shared, &self.recorder, &self.ledger, true);
+            self.happened.append(targets.happened());
         }
         self.tick();
         let start = self.begun.unwrap_or_else(|| self.shared.clock.now());
         self.remarks.extend(self.folded());
         self.remarks.extend(self.shared.bus.refusals());
         let stopped = self.stopped.is_some();
+        let ran = self.ledger.ran();
         let mut facts = self.ledger.facts(&self.shared);
         facts.remarks.append(&mut self.remarks);
         facts.targets = self.targets.map(Targets::facts).unwrap_or_default();
@@ -377,7 +389,10 @@ impl Conductor {
         let broken = facts.causes.iter().any(|(cause, _)| *cause == Cause::Internal);
         let complete = self.begun.is_some() && !stopped && !broken;
         let names = self.shared.names.clone();
-        RunOutcome { judge: self.judge, facts, start, names, complete }
+        let plan = &self.shared.plan;
+        let (timeline, happened) = (self.timeline, self.happened);
+        let chronicle = chronicle::finish(timeline, plan, &ran, happened, start, facts.duration);
+        RunOutcome { judge: self.judge, facts, start, names, complete, chronicle }
     }
 
     /// What the summary says of series that there was no room for.
@@ -459,7 +474,7 @@ impl Conductor {
         let (shard, now) = (self.alive.len(), self.shared.clock.now());
         let collected = self.collector.as_mut().and_then(|it| it.snapshot(shard, now));
         if let Some(snapshot) = collected {
-            self.judge.observe(&snapshot);
+            self.take_in(&snapshot);
         }
     }
 
@@ -478,6 +493,7 @@ impl Conductor {
             self.shared.log.tell(Event::Note(text.clone()));
             self.ledger.cause(Cause::TargetDied, text);
         }
+        self.happened.append(targets.happened());
     }
 
     /// What happened to the run's connections to the bus.
@@ -558,7 +574,7 @@ impl Conductor {
                 if now >= self.next_tick {
                     self.collect().await;
                     self.tick();
-                    self.next_tick = now + TICK;
+                    self.next_tick = (self.next_tick + TICK).max(now + TICK / 2);
                 }
                 if now >= deadline {
                     let limit = self.shared.plan.timeout.unwrap_or_default();
@@ -605,13 +621,22 @@ impl Conductor {
         self.shared.log.tell(Event::Note(text.clone()));
         self.ledger.cause(cause, text);
         if self.stopped.is_none() {
-            self.stopped = Some(self.shared.clock.now());
+            let at = self.shared.clock.now();
+            self.stopped = Some(at);
+            let what = cause.meaning().to_owned();
+            self.happened.push(Happening { kind: MarkerKind::Stop, at, until: None, what });
             self.tell_all(&Command::Stop);
         }
     }
 
+    /// Hands what was measured in an interval to those who judge and to those who draw it.
+    fn take_in(&mut self, snapshot: &Snapshot) {
+        self.judge.observe(snapshot);
+        self.timeline.observe(snapshot, &self.shared.plan.registry, &self.shared.names);
+    }
+
     fn observe(&mut self, shard: usize, interval: &Interval) {
-        self.judge.observe(&interval.snapshot);
+        self.take_in(&interval.snapshot);
         if let Some(hunt) = &mut self.hunt {
             hunt.observe(shard, interval);
         }
@@ -624,7 +649,7 @@ impl Conductor {
         self.note_bus(now);
         self.note_targets();
         self.ledger.sample(&self.recorder, now, &self.shared);
-        self.judge.observe(&self.recorder.take(now));
+        self.take_in(&self.recorder.take(now));
         let Some(start) = self.begun else { return };
         self.shared.log.tell(Event::Progress(self.ledger.progress(&self.shared, now)));
         if self.stopped.is_none()

@@ -13,6 +13,7 @@
 //! that is too slow loses events, never time. Under a virtual clock the one shard runs on the
 //! caller's runtime; everywhere else it has a thread of its own.
 
+pub mod chronicle;
 mod collect;
 mod conduct;
 pub mod event;
@@ -36,6 +37,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use tokio::{sync::mpsc, task::LocalSet};
 
+pub use chronicle::{Asked, Chronicle, Marker, MarkerKind};
 pub use health::{OwnCost, noise_floor};
 pub use hosted::Hosted;
 pub use serve::{ServeInput, serve};
@@ -88,6 +90,8 @@ pub struct RunOutcome {
     pub names: Names,
     /// Whether it came to its end: not stopped, aborted or timed out, by a threshold or by a fault.
     pub complete: bool,
+    /// What happened when.
+    pub chronicle: Chronicle,
 }
 
 /// What all shards of a run share.

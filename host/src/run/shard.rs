@@ -180,6 +180,8 @@ async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Ca
                         place.send((index, state.interval()));
                     }
                     state.ground.recorder.start_at(start);
+                    // An interval is a second of the load, not the end of one and the rest of another.
+                    next = start + INTERVAL;
                 }
                 Some(Command::Tell) => {
                     if let Ok(place) = intervals.reserve().await {

@@ -9,7 +9,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{Shared, facts::Ledger};
+use super::{
+    Shared,
+    chronicle::{Happening, MarkerKind},
+    facts::Ledger,
+};
 use crate::{
     clock::{Instant, Span},
     metric::{Builtin, Name, Phase, Recorder, TagSet},
@@ -92,6 +96,8 @@ pub(super) struct Targets {
     system: Name,
     /// Deaths from before this run.
     dead: Vec<String>,
+    /// What happened since it was last asked for.
+    happened: Vec<Happening>,
 }
 
 /// What is known of one target.
@@ -139,7 +145,8 @@ impl Targets {
             shared.names.intern(&pairs.join(","))
         };
         let (user, system) = (extra("user"), extra("system"));
-        Some(Self { source, subscription, books, user, system, dead })
+        let happened = Vec::new();
+        Some(Self { source, subscription, books, user, system, dead, happened })
     }
 
     /// Looks at all of them now.
@@ -158,7 +165,10 @@ impl Targets {
         for (at, event) in self.subscription.take() {
             match event {
                 Event::Sample(sample) => self.sample(shared, recorder, ledger, at, sample),
-                Event::Died { text, .. } => deaths.push(text),
+                Event::Died { target, text } => {
+                    self.note(MarkerKind::Died, target, at, None);
+                    deaths.push(text);
+                }
                 Event::Up { target, asked, started: true } => {
                     // Its first start is none again.
                     if let Some(book) = self.books.get(target) {
@@ -167,8 +177,10 @@ impl Targets {
                         let metric = Builtin::TargetRestartDuration.id();
                         recorder.trend(metric, tags, asked, span.nanos());
                     }
+                    self.note(MarkerKind::Restart, target, asked, Some(at));
                 }
-                Event::Up { .. } | Event::Down { .. } => {}
+                Event::Down { target } => self.note(MarkerKind::Down, target, at, None),
+                Event::Up { .. } => {}
             }
         }
         self.outages(shared, recorder, ledger, false);
@@ -177,13 +189,28 @@ impl Targets {
 
     /// What operations met while a target was away; at the end also what has not ended, which is a
     /// lower bound.
-    pub(super) fn outages(&self, shared: &Shared, recorder: &Recorder, ledger: &Ledger, all: bool) {
+    pub(super) fn outages(
+        &mut self,
+        shared: &Shared,
+        recorder: &Recorder,
+        ledger: &Ledger,
+        all: bool,
+    ) {
         let now = shared.clock.now();
         for outage in shared.outages.take(now, all) {
             let Some(book) = self.books.get(outage.what) else { continue };
-            let OperationKind { op, scenario, .. } = outage.kind;
+            let OperationKind { op, scenario, count: kind } = outage.kind;
             let tags = TagSet { scenario, op, ..book.tags(shared, ledger, outage.from) };
             let metric = Builtin::TargetOutageDuration.id();
+            let named = |name: Name| shared.names.resolve(name).to_string();
+            let what = [named(book.name), kind.name().to_owned(), named(op)];
+            let words: Vec<_> = what.into_iter().filter(|word| !word.is_empty()).collect();
+            self.happened.push(Happening {
+                kind: MarkerKind::Outage,
+                at: outage.from,
+                until: outage.to,
+                what: words.join(" "),
+            });
             match outage.to {
                 Some(to) => {
                     let span = Span::between(outage.from, to);
@@ -246,6 +273,18 @@ impl Targets {
             if tags.phase == Phase::Main {
                 book.measure(at, &sample);
             }
+        }
+    }
+
+    /// What happened since this was last asked.
+    pub(super) fn happened(&mut self) -> Vec<Happening> {
+        std::mem::take(&mut self.happened)
+    }
+
+    fn note(&mut self, kind: MarkerKind, target: usize, at: Instant, until: Option<Instant>) {
+        if let Some(book) = self.books.get(target) {
+            let what = book.facts.name.clone();
+            self.happened.push(Happening { kind, at, until, what });
         }
     }
 

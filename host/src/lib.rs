@@ -15,8 +15,8 @@
 //!                                                        │ each second
 //!                                                        ▼
 //!                         Event ◄── run ◄── Snapshot ──► Judge ──► Summary ──► report
-//!                           │                              └─────► Verdict ──► exit code
-//!                        terminal
+//!                           │        │                     ▲└────► Verdict ──► exit code
+//!                        terminal   Tape ──► journal ──► replay
 //! ```
 //!
 //! # The map
@@ -35,6 +35,7 @@
 //! | [`workload`] | where virtual users come from: scripts and components |
 //! | [`executor`] | when iterations start |
 //! | [`run`] | one run: setup, executors, the search that drives one, teardown, summary |
+//! | [`record`] | the run on disk: journal, replay, history |
 //! | [`report`] | summary → terminal and JSON (pure) |
 //! | [`cli`] | argv, environment, files → plan; verdict → exit code |
 //!
@@ -43,7 +44,8 @@
 //! - Every duration is a [`clock::Span`]. An operation's is taken in one function
 //!   ([`primitive::Scope::measure`]), an iteration's in one other. A clock read is never shared across
 //!   guest code, or the guest's time would be billed to the system.
-//! - Observers cannot slow the engine: events are dropped, never awaited.
+//! - Observers cannot slow the engine: events are dropped, never awaited; what waits for the journal is
+//!   merged, and no count is lost.
 //! - Memory does not grow with the length of a run.
 //! - Every queue, pool and wait has a limit. The plan states those that a workload can run into
 //!   ([`plan::Limits`], and the options of its scenarios); what protects only the host itself (bytes of
@@ -60,6 +62,7 @@ pub mod executor;
 pub mod metric;
 pub mod plan;
 pub mod primitive;
+pub mod record;
 pub mod report;
 pub mod run;
 pub mod target;

@@ -15,6 +15,7 @@ mod lifecycle;
 mod outage;
 mod readme;
 mod real;
+mod record;
 mod services;
 mod suite;
 mod target;

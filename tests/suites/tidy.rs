@@ -16,6 +16,7 @@ const ROOMS: &[&str] = &[
     "workload",
     "executor",
     "run",
+    "record",
     "report",
     "cli",
 ];

@@ -30,6 +30,17 @@ pub enum Action {
     Inspect(InspectArgs),
     /// Run a service on a bus until stopped
     Serve(ServeArgs),
+    /// Show what a run came to, from its record; also of one that was cut off
+    Report(ReportArgs),
+    /// List, show, tag, remove and export the runs that were kept
+    Runs {
+        /// Where they are
+        #[arg(long, value_name = "DIR", default_value = "wavetank-runs", global = true)]
+        runs: PathBuf,
+        /// What to do
+        #[command(subcommand)]
+        action: RunsAction,
+    },
     /// Start a new script
     #[command(subcommand)]
     Script(ScriptAction),
@@ -182,6 +193,9 @@ pub struct RunArgs {
     /// The run's folder (default: `wavetank-runs/<time>-<name>`)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Gives the disk the run's record each second, not only at its end
+    #[arg(long)]
+    pub durable: bool,
     /// Writes the summary as JSON (`wavetank schema summary`)
     #[arg(long, value_name = "PATH", env = "WAVETANK_SUMMARY_EXPORT")]
     pub summary_export: Option<PathBuf>,
@@ -250,6 +264,77 @@ pub struct ServeArgs {
     pub run: Option<String>,
 }
 
+/// `wavetank report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The folder of a run, or its id
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Where runs are looked for by their id
+    #[arg(long, value_name = "DIR", default_value = "wavetank-runs")]
+    pub runs: PathBuf,
+    /// What is printed
+    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
+    pub format: ReportFormat,
+    /// Whether the page is coloured
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorMode,
+}
+
+/// `wavetank runs`
+#[derive(Debug, Subcommand)]
+pub enum RunsAction {
+    /// List them, the newest first
+    List,
+    /// Show what one was and what became of it
+    Show {
+        /// The folder of a run, or its id
+        #[arg(value_name = "RUN")]
+        run: String,
+    },
+    /// Mark one with words; what has a tag is not pruned
+    Tag {
+        /// The folder of a run, or its id
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Letters, digits, `.`, `_` and `-`
+        #[arg(value_name = "WORD", required = true)]
+        words: Vec<String>,
+        /// Takes the tags away
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Remove old ones; never one that has a tag, goes on, or is no run
+    Prune(PruneArgs),
+    /// Write the times of one as an interval log that HdrHistogram tools read
+    Export {
+        /// The folder of a run, or its id
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Where to (default: standard output)
+        #[arg(long, value_name = "PATH")]
+        to: Option<PathBuf>,
+    },
+}
+
+/// `wavetank runs prune`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("limit").required(true).multiple(true))]
+pub struct PruneArgs {
+    /// Removes those that began longer ago
+    #[arg(long, value_name = "D", value_parser = duration, group = "limit")]
+    pub older_than: Option<Duration>,
+    /// Keeps so many, the newest
+    #[arg(long, value_name = "N", group = "limit")]
+    pub keep: Option<usize>,
+    /// Keeps the newest that are no larger together
+    #[arg(long, value_name = "SIZE", value_parser = bytes, group = "limit")]
+    pub max_size: Option<u64>,
+    /// Says what would be removed, and removes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// `wavetank script`
 #[derive(Debug, Subcommand)]
 pub enum ScriptAction {
@@ -311,6 +396,15 @@ pub enum ColorMode {
     Never,
 }
 
+/// `--format` of `report`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// The page that a run prints
+    Terminal,
+    /// The summary as JSON
+    Json,
+}
+
 /// `--format` of `check`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CheckFormat {
@@ -350,6 +444,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     crate::plan::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    crate::plan::parse_bytes(text).map_err(|error| error.to_string())
 }
 
 fn stage(text: &str) -> Result<(Duration, u32), String> {

@@ -160,7 +160,7 @@ fn input(program: &Program, workload: &WorkloadArgs, overrides: Overrides) -> Pl
         overrides,
         cores: machine::cores(),
         places: description.places.clone(),
-        unmeasured: description.unmeasured,
+        unmeasured: description.unmeasured.to_vec(),
     }
 }
 

@@ -17,7 +17,9 @@ mod load;
 mod machine;
 mod print;
 mod progress;
+mod report;
 mod run;
+mod runs;
 mod script;
 mod serve;
 mod signals;
@@ -77,6 +79,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Failed> {
         Action::Check(args) => Ok(check::check(&args)),
         Action::Inspect(args) => inspect::inspect(&args),
         Action::Serve(args) => serve::serve(args),
+        Action::Report(args) => report::report(&args),
+        Action::Runs { runs: folder, action } => runs::runs(&folder, &action),
         Action::Script(action) => script::script(&action),
         Action::Schema { format: SchemaFormat::Summary } => {
             out(&format!("{:#}", schemars::schema_for!(crate::run::summary::Summary).to_value()));

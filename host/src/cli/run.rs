@@ -5,18 +5,19 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 use super::{
     Failed,
     allow::Allowed,
-    args::{BackendArgs, ColorMode, FailOn, RunArgs, ScenarioArgs, WorkloadArgs},
+    args::{BackendArgs, FailOn, RunArgs, ScenarioArgs, WorkloadArgs},
     backends::{self, Backends},
     folder, forecast, load,
-    print::{out, paint},
+    print::out,
     progress::Screen,
-    signals, suite, target,
+    report, signals, suite, target,
 };
 use crate::{
     clock::Clock,
     diagnostic::Diagnostic,
     plan::Plan,
     primitive::database,
+    record::{self, Ending, Journal, RecordError},
     report::{json, terminal},
     run::{
         RunInput, RunOutcome, StopSignal,
@@ -50,6 +51,8 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let id = folder::run_id(&plan.name, started);
     let folder = folder::make(args.out.as_deref(), &id)?;
     let runtime = runtime()?;
+    let workloads = vec![workload_info(&args.workload, &program)];
+    let info = RunInfo { workloads, ..run_info(id.clone(), started) };
     let (outcome, environment) = runtime.block_on(async {
         let mut backends = Backends::open(backends::Opening {
             bus: args.backends.bus(),
@@ -62,30 +65,38 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
             limits: &plan.limits,
         })
         .await?;
+        let environment = backends.environment();
+        let start = record::Start::new(
+            &plan,
+            info.clone(),
+            environment.clone(),
+            args.fail_on == FailOn::Warn,
+        );
         let allowed = backends.guard(&program, allowed.superuser);
         let ready = match allowed {
             Ok(()) => backends.start(declared, &id, &folder).await,
             Err(failed) => Err(failed),
         };
-        if let Err(failed) = ready {
-            backends.close().await;
-            return Err(failed);
-        }
+        let journal = ready.and_then(|()| {
+            Journal::open(&folder, &start, args.durable).map_err(report::not_written)
+        });
+        let journal = match journal {
+            Ok(journal) => journal,
+            Err(failed) => {
+                backends.close().await;
+                return Err(failed);
+            }
+        };
         let stop = StopSignal::new();
         let watching = signals::watch(stop.clone());
-        let outcome = drive(&args, &plan, &program, &mut backends, stop).await;
+        let outcome = drive(&args, &plan, &program, &mut backends, stop, journal).await;
         watching.abort();
-        let environment = backends.environment();
         backends.close().await;
         Ok((outcome, environment))
     })?;
-    let info = RunInfo {
-        workloads: vec![workload_info(&args.workload, &program)],
-        complete: outcome.complete,
-        ..run_info(id, started)
-    };
+    let info = RunInfo { complete: outcome.complete, ..info };
     let summary = judge(&args, &plan, outcome, &info, &environment);
-    report(&args, &folder, &summary)
+    tell(&args, &folder, &summary)
 }
 
 /// Which run, as far as that is known at its start.
@@ -95,6 +106,7 @@ pub fn run_info(id: String, started: jiff::Timestamp) -> RunInfo {
         started: started.to_string(),
         command: command_line(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: record::revision(Path::new(".")),
         ..RunInfo::default()
     }
 }
@@ -130,13 +142,14 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
     })
 }
 
-/// Runs a plan on backends that are open.
+/// Runs a plan on backends that are open, and keeps its record.
 pub async fn drive(
     args: &RunArgs,
     plan: &Arc<Plan>,
     program: &Program,
     backends: &mut Backends,
     stop: StopSignal,
+    journal: Journal,
 ) -> RunOutcome {
     let (screen, events) = Screen::start(&args.screen);
     let mut outcome = crate::run::run(RunInput {
@@ -149,12 +162,26 @@ pub async fn drive(
         events,
         stop,
         trace: args.trace,
+        tape: Some(journal.tape()),
     })
     .await;
     screen.finish();
     outcome.facts.causes.extend(backends.failures());
     outcome.facts.remarks.extend(plan.notes.iter().cloned());
+    let RunOutcome { facts, complete, start, .. } = &outcome;
+    let kept = journal.finish(Ending { facts, complete: *complete, start: *start });
+    if let Err(error) = kept {
+        not_kept(&mut outcome.facts.causes, &error);
+    }
     outcome
+}
+
+/// That the record of a run is not whole is a cause like any other; it may have been told.
+fn not_kept(causes: &mut Vec<(Cause, String)>, error: &RecordError) {
+    if causes.iter().all(|(cause, _)| *cause != Cause::NotWritten) {
+        causes.push((Cause::NotWritten, error.to_string()));
+        causes.sort_by_key(|(cause, _)| *cause);
+    }
 }
 
 pub fn workload_info(workload: &WorkloadArgs, program: &Program) -> WorkloadInfo {
@@ -213,17 +240,12 @@ fn judge(
 }
 
 /// Prints the summary and writes it to its files.
-pub fn report(args: &RunArgs, folder: &Path, summary: &Summary) -> Result<ExitCode, Failed> {
-    let color = match args.screen.color {
-        ColorMode::Always => true,
-        ColorMode::Never => false,
-        ColorMode::Auto => std::io::IsTerminal::is_terminal(&std::io::stdout()),
-    };
-    let page = terminal::render(summary, terminal::Options { color, long: false });
+pub fn tell(args: &RunArgs, folder: &Path, summary: &Summary) -> Result<ExitCode, Failed> {
     if args.screen.quiet {
+        let page = terminal::render(summary, terminal::Options { color: false, long: false });
         out(page.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default());
     } else {
-        paint(&page, color);
+        report::show(summary, args.screen.color);
     }
     let text = json::render(summary);
     folder::write(&folder.join("summary.json"), &text)?;

@@ -17,7 +17,8 @@ use super::{
     backends::{self, Backends, ServiceInput},
     folder, forecast, load,
     print::{out, say},
-    run::{drive, report, run_info, runtime, workload_info},
+    report::not_written,
+    run::{drive, run_info, runtime, tell, workload_info},
     signals,
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
         suite::{Entry, Fresh, Suite},
     },
     primitive::database,
+    record::{self, Journal, SuiteEnd, SuiteJournal, SuiteStart},
     report::{json, printable::printable},
     run::{
         StopLevel, StopSignal,
@@ -106,17 +108,21 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
     let started = jiff::Timestamp::now();
     let id = folder::run_id(&course.suite.name, started);
     let folder = folder::make(args.out.as_deref(), &id)?;
-    let (parts, cut) = runtime()?.block_on(course.run(args, &allowed, &id, &folder))?;
-    let joined = summary::Suite {
-        run: RunInfo { name: course.suite.name.clone(), ..run_info(id, started) },
-        skipped: course.skipped,
+    let start = SuiteStart {
+        run: RunInfo { name: course.suite.name.clone(), ..run_info(id.clone(), started) },
+        skipped: course.skipped.clone(),
         order: course.suite.workloads.iter().flat_map(|entry| entry.rows.clone()).collect(),
+        jobs: course.jobs.iter().map(|job| job.name.clone()).collect(),
+        notes: course.notes.clone(),
         fail_on_warn: args.fail_on == FailOn::Warn,
-        cut,
     };
-    let mut joined = joined.join(parts);
-    joined.remarks.extend(course.notes);
-    report(args, &folder, &joined)
+    let journal = SuiteJournal::open(&folder, &start).map_err(not_written)?;
+    let (parts, cut) = runtime()?.block_on(course.run(args, &allowed, &id, &folder))?;
+    journal.finish(&SuiteEnd { cut: cut.clone() }).map_err(not_written)?;
+    let SuiteStart { run, skipped, order, notes, fail_on_warn, .. } = start;
+    let mut joined = summary::Suite { run, skipped, order, fail_on_warn, cut }.join(parts);
+    joined.remarks.extend(notes);
+    tell(args, &folder, &joined)
 }
 
 /// Everything that can be said of a suite without running it, on every backend that a row knows.
@@ -429,22 +435,23 @@ impl Course {
         stop: StopSignal,
         directory: &Path,
     ) -> Result<Part, Failed> {
-        let started = jiff::Timestamp::now();
-        let mut outcome = drive(args, &job.plan, &job.program, backends, stop).await;
         let environment = backends.environment();
         let id = directory.file_name().map_or_else(String::new, |name| name.display().to_string());
-        let info = RunInfo {
-            workloads: vec![workload_info(&job.workload, &job.program)],
-            complete: outcome.complete,
-            ..run_info(id, started)
-        };
+        let workloads = vec![workload_info(&job.workload, &job.program)];
+        let info = RunInfo { workloads, ..run_info(id, jiff::Timestamp::now()) };
+        let fail_on_warn = args.fail_on == FailOn::Warn;
+        let start = record::Start::new(&job.plan, info.clone(), environment.clone(), fail_on_warn);
+        let start = record::Start { backend: Some(self.backend), ..start };
+        let journal = Journal::open(directory, &start, args.durable).map_err(not_written)?;
+        let mut outcome = drive(args, &job.plan, &job.program, backends, stop, journal).await;
+        let info = RunInfo { complete: outcome.complete, ..info };
         let judgement = outcome.judge.finish(outcome.start, &outcome.facts);
         let part = Part::new(SummaryInput {
             plan: &job.plan,
             names: &outcome.names,
             totals: outcome.judge.totals(),
             judgement: &judgement,
-            fail_on_warn: args.fail_on == FailOn::Warn,
+            fail_on_warn,
             facts: &outcome.facts,
             run: &info,
             environment: &environment,

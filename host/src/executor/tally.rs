@@ -75,9 +75,10 @@ impl Counts {
 }
 
 /// Iteration errors by scenario, kind and message; bounded.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ErrorTally {
     errors: FxHashMap<(String, &'static str, String), (u64, Option<String>)>,
+    all: u64,
 }
 
 impl ErrorTally {
@@ -94,6 +95,7 @@ impl ErrorTally {
         message: &str,
         place: Option<&str>,
     ) -> bool {
+        self.all += 1;
         let mut end = message.len().min(MAX_MESSAGE);
         while !message.is_char_boundary(end) {
             end -= 1;
@@ -109,11 +111,17 @@ impl ErrorTally {
     }
 
     /// Adds the errors of another shard.
-    pub fn merge(&mut self, other: Self) {
-        for (key, (count, place)) in other.errors {
-            let entry = self.errors.entry(key).or_insert((0, place));
+    pub fn merge(&mut self, other: &Self) {
+        for (key, (count, place)) in &other.errors {
+            let entry = self.errors.entry(key.clone()).or_insert_with(|| (0, place.clone()));
             entry.0 += count;
         }
+        self.all += other.all;
+    }
+
+    /// How many there were in all.
+    pub const fn all(&self) -> u64 {
+        self.all
     }
 
     /// All of them, the most frequent first.

@@ -1,11 +1,13 @@
 //! The metrics that the host itself measures. Their ids are their places in this table.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Kind, MetricId, Unit};
 
 macro_rules! builtins {
     ($($variant:ident $name:literal $kind:ident $unit:ident $doc:literal;)*) => {
         /// A built-in metric.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Builtin { $(#[doc = $doc] $variant,)* }
 
         impl Builtin {

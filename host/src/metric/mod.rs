@@ -7,6 +7,7 @@
 //! number of series is bounded ([`Recorder`] folds what is beyond into `other` and counts it).
 
 mod builtin;
+mod bytes;
 mod cell;
 mod recorder;
 mod registry;
@@ -16,6 +17,7 @@ mod timeline;
 mod wire;
 
 pub use builtin::Builtin;
+pub use bytes::{BytesError, SnapshotEncoder};
 pub use cell::{Cell, Gauge, Rate, Trend, stddev};
 pub use recorder::{Recorder, RecorderConfig, Windowed};
 pub use registry::{Kind, Metric, MetricId, Registry, Unit};

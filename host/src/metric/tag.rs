@@ -27,6 +27,16 @@ impl Name {
     pub const fn is_some(self) -> bool {
         self.0 != 0
     }
+
+    /// Its number in the table.
+    pub(super) const fn number(self) -> u16 {
+        self.0
+    }
+
+    /// The name of a number that a table has given out.
+    pub(super) const fn numbered(number: u16) -> Self {
+        Self(number)
+    }
 }
 
 /// The run's table of names. Cheap to clone.
@@ -75,6 +85,21 @@ impl Names {
     /// The string of a name.
     pub fn resolve(&self, name: Name) -> Arc<str> {
         self.read().strings[usize::from(name.0)].clone()
+    }
+
+    /// How many there are; the first two are in every table.
+    pub fn len(&self) -> usize {
+        self.read().strings.len()
+    }
+
+    /// Whether there is none; never.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The strings behind the first `known`, in the order in which they were interned.
+    pub fn since(&self, known: usize) -> Vec<Arc<str>> {
+        self.read().strings.iter().skip(known).cloned().collect()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {

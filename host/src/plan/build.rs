@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Derived, DerivedKind, Executor, Limits, Options, Overrides, Per, Row, Scenario, Segment,
-    Shortcuts, Start, Threshold, declare, derived,
+    Derived, DerivedKind, Executor, Limits, Options, Overrides, Per, Recipe, Row, Scenario,
+    Segment, Shortcuts, Start, Threshold, declare, derived,
     options::{KEYS, Level},
     quantity::shown,
     scenario::read::{self, Draft},
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// What a plan is built from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PlanInput {
     /// Name of the run: the workload's file name without its ending, unless given.
     pub name: String,
@@ -33,9 +34,10 @@ pub struct PlanInput {
     pub cores: usize,
     /// Where a value of the options stands, by its path (`["scenarios", "steady", "rate"]`): the
     /// loader knows. Used for carets.
+    #[serde(skip)]
     pub places: BTreeMap<Vec<String>, crate::diagnostic::Place>,
     /// What is never measured of this kind of workload.
-    pub unmeasured: &'static [Builtin],
+    pub unmeasured: Vec<Builtin>,
 }
 
 /// A run, valid.
@@ -82,6 +84,8 @@ pub struct Plan {
     /// What the reader should know of how the plan came about: thresholds that were left out because
     /// flags replaced what they look at, for instance.
     pub notes: Vec<String>,
+    /// What it was built from: by that it is built again when the run is reported from its record.
+    pub recipe: Arc<Recipe>,
 }
 
 /// A metric that a workload declared.
@@ -131,6 +135,7 @@ const MOST_SCENARIOS: usize = 100;
 impl Plan {
     /// Checks everything that can be checked without running.
     pub fn build(input: PlanInput) -> Result<Self, Diagnostic> {
+        let recipe = Arc::new(Recipe::new(&input));
         let PlanInput { name, options, functions, overrides, cores, places, unmeasured } = input;
         let mut options = options.0;
         replace_thresholds(&mut options, &overrides.thresholds);
@@ -185,8 +190,9 @@ impl Plan {
             rows: overrides.rows,
             limits,
             notes: Vec::new(),
+            recipe,
         };
-        plan.judge_by(&section, registry, &declared, unmeasured)?;
+        plan.judge_by(&section, registry, &declared, &unmeasured)?;
         plan.check_search()?;
         if let Some(scale) = overrides.scale {
             plan.quicken(scale);
@@ -230,6 +236,7 @@ impl Plan {
             ))),
             _ => {
                 self.shards = self.shards.min(most);
+                Arc::make_mut(&mut self.recipe).shards = Some(self.shards);
                 Ok(())
             }
         }

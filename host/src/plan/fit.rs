@@ -3,12 +3,15 @@
 //! What was asked for is never touched, nor are the VUs made before the start: if those are too many, the
 //! run finds out and says so.
 
+use std::sync::Arc;
+
 use super::{Arrival, Executor, Plan};
 
 impl Plan {
     /// Lowers what `max_vus` were left open, so that all VUs together find `room`, and notes it; `why`
     /// says what bounds it. True if anything was lowered.
     pub fn fit(&mut self, room: u32, why: &str) -> bool {
+        Arc::make_mut(&mut self.recipe).fits.push((room, why.to_owned()));
         let (segment, most) = (self.segment, self.vus());
         let over = most.saturating_sub(u64::from(room)) * u64::from(segment.count);
         let mut open: Vec<_> =

@@ -16,6 +16,7 @@ mod limits;
 mod options;
 mod quantity;
 mod quick;
+mod recipe;
 mod row;
 mod scenario;
 mod schedule;
@@ -34,6 +35,7 @@ pub use limits::Limits;
 pub use options::{Options, Overrides, Shortcuts};
 pub use quantity::{format_duration, parse_bytes, parse_duration};
 pub use quick::{GROWTH_SECONDS, QUICK, samples_needed};
+pub use recipe::Recipe;
 pub use row::{Backend, Priority, Row};
 pub use scenario::{
     Arrival, ConnectionSharing, Driver, Executor, GeneratorLimited, Level, LevelTime, Levels,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -14,11 +15,11 @@ use crate::diagnostic::Diagnostic;
 
 /// A workload's options as it wrote them: the value of `options` in a script, `options` of a
 /// component's description. Checked by [`super::Plan::build`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Options(pub serde_json::Map<String, Value>);
 
 /// What replaces or adds to the options, from flags and environment.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overrides {
     /// Shortcuts; they replace all scenarios.
     pub shortcuts: Shortcuts,
@@ -43,7 +44,7 @@ pub struct Overrides {
 }
 
 /// k6's short forms of one scenario.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shortcuts {
     /// `--vus`
     pub vus: Option<u32>,

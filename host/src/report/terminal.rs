@@ -442,6 +442,10 @@ impl Page {
             (runner.rested_vus, "VUs rested because they kept using their whole time slice"),
             (runner.events_dropped, "events were dropped because an observer was slow"),
             (runner.log_lines_dropped, "log lines were dropped, being beyond the limit"),
+            (
+                runner.journal_merged,
+                "intervals of the journal were merged, its disk being too slow",
+            ),
         ];
         for (count, words) in counts.iter().filter(|(count, _)| *count > 0) {
             self.note(2, &format!("{count} {words}"));

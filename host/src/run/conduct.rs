@@ -28,6 +28,7 @@ use super::{
     search::Hunt,
     shard::{Command, Interval, Report, Wires},
     stop::{StopLevel, StopSignal},
+    tape::Tape,
     targets::Targets,
 };
 use crate::{
@@ -35,7 +36,7 @@ use crate::{
     executor::Notice,
     metric::{Builtin, Cell, Recorder, Selector, Snapshot, TagSet, Timeline},
     plan::{Plan, Start},
-    verdict::{Cause, Judge},
+    verdict::{Cause, Facts, Judge, TargetFacts},
 };
 
 /// How long a shard may take to answer a stop.
@@ -44,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const INTERVALS: usize = 4;
 /// How often the run looks at its thresholds and itself.
 const TICK: Duration = Duration::from_secs(1);
+/// What a tape is given of facts is never older, nor told more often.
+const TOLD: Duration = Duration::from_millis(200);
 
 /// Runs a run.
 pub(super) struct Conductor {
@@ -78,6 +81,15 @@ pub(super) struct Conductor {
     notes: Notes,
     /// What the summary says of the run beside its figures.
     remarks: Vec<String>,
+    /// Who keeps the run.
+    tape: Option<Box<dyn Tape>>,
+    /// When the tape is to be told the facts: what it was given since is not in those that it has.
+    tell_facts: Option<Instant>,
+    told_facts: Instant,
+    /// Errors that the tape was told.
+    told_errors: u64,
+    /// The targets as of the last tick: their slopes are not computed more often.
+    target_facts: Vec<TargetFacts>,
 }
 
 /// How a scenario stands.
@@ -93,7 +105,15 @@ enum Standing {
 
 impl Conductor {
     /// A conductor and the shards' ends of its wires.
-    pub(super) fn new(shared: Arc<Shared>, shards: usize, stop: StopSignal) -> (Self, Vec<Wires>) {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        shards: usize,
+        stop: StopSignal,
+        mut tape: Option<Box<dyn Tape>>,
+    ) -> (Self, Vec<Wires>) {
+        if let Some(tape) = &mut tape {
+            tape.names(&shared.names);
+        }
         let (report, reports) = mpsc::unbounded_channel();
         let (interval, intervals) = mpsc::channel(INTERVALS * shards);
         let mut commands = Vec::new();
@@ -129,6 +149,11 @@ impl Conductor {
             targets: Targets::of(&shared),
             notes: Notes::default(),
             remarks: Vec::new(),
+            tape,
+            tell_facts: None,
+            told_facts: Instant::ZERO,
+            told_errors: 0,
+            target_facts: Vec::new(),
             shared,
         };
         (conductor, wires)
@@ -218,7 +243,7 @@ impl Conductor {
             shared.bound(plan.segment.share(u64::from(scenario.executor.max_vus())) as u32);
         }
         if let Some(note) = plan.notes.pop() {
-            self.shared.log.tell(Event::Note(note.clone()));
+            self.note(note.clone());
             self.remarks.push(note);
         }
     }
@@ -291,8 +316,13 @@ impl Conductor {
         self.begun = Some(start);
         self.shared.load.begin(start);
         self.ledger.begin(start);
-        self.take_in(&self.recorder.take(start));
+        let own = self.recorder.take(start);
+        self.keep(own);
+        self.judge.begin(start);
         self.timeline.begin(start);
+        if let Some(tape) = &mut self.tape {
+            tape.begun(start);
+        }
         self.recorder.start_at(start);
         // Looked at each second of the load, as the shards are.
         self.next_tick = start + TICK;
@@ -352,12 +382,9 @@ impl Conductor {
             && self.shared.clock.now() < until
             && (0..finished.len()).any(|shard| self.alive[shard] && !finished[shard])
         {
-            if let Some((shard, Report::Finished { interval, errors })) =
-                self.next(Some(until)).await
-            {
+            if let Some((shard, Report::Finished { interval })) = self.next(Some(until)).await {
                 finished[shard] = true;
-                self.observe(shard, &interval);
-                self.ledger.errors.merge(errors);
+                self.observe(shard, interval);
             }
         }
         for (shard, finished) in finished.iter().enumerate() {
@@ -365,9 +392,8 @@ impl Conductor {
                 self.ledger.cause(Cause::Internal, format!("shard {shard} does not answer"));
             }
         }
-        while let Ok((shard, interval)) = self.intervals.try_recv() {
-            self.take_in(&interval.snapshot);
-            let _ = shard;
+        while let Ok((_, interval)) = self.intervals.try_recv() {
+            self.keep(interval.snapshot);
         }
         self.look_at_targets().await;
         self.ledger.never_began(&self.recorder, self.shared.clock.now(), &self.shared);
@@ -381,10 +407,8 @@ impl Conductor {
         self.remarks.extend(self.shared.bus.refusals());
         let stopped = self.stopped.is_some();
         let ran = self.ledger.ran();
-        let mut facts = self.ledger.facts(&self.shared);
-        facts.remarks.append(&mut self.remarks);
-        facts.targets = self.targets.map(Targets::facts).unwrap_or_default();
-        facts.search = self.hunt.map(Hunt::facts);
+        let mut facts = self.facts();
+        facts.errors = self.ledger.errors().facts();
         // What ends a run before its time stops it; a bug, or a load that never began, need not.
         let broken = facts.causes.iter().any(|(cause, _)| *cause == Cause::Internal);
         let complete = self.begun.is_some() && !stopped && !broken;
@@ -422,7 +446,7 @@ impl Conductor {
         match Collector::open(&self.shared).await {
             Ok(collector) => self.collector = collector,
             Err(remark) => {
-                self.shared.log.tell(Event::Note(remark.clone()));
+                self.note(remark.clone());
                 self.remarks.push(remark);
             }
         }
@@ -474,7 +498,7 @@ impl Conductor {
         let (shard, now) = (self.alive.len(), self.shared.clock.now());
         let collected = self.collector.as_mut().and_then(|it| it.snapshot(shard, now));
         if let Some(snapshot) = collected {
-            self.take_in(&snapshot);
+            self.keep(snapshot);
         }
     }
 
@@ -489,11 +513,12 @@ impl Conductor {
     /// What happened to the targets; one that died is a cause, and the run goes on: its figures count.
     fn note_targets(&mut self) {
         let Some(targets) = &mut self.targets else { return };
-        for text in targets.take(&self.shared, &self.recorder, &self.ledger) {
-            self.shared.log.tell(Event::Note(text.clone()));
+        let deaths = targets.take(&self.shared, &self.recorder, &self.ledger);
+        self.happened.append(targets.happened());
+        for text in deaths {
+            self.note(text.clone());
             self.ledger.cause(Cause::TargetDied, text);
         }
-        self.happened.append(targets.happened());
     }
 
     /// What happened to the run's connections to the bus.
@@ -517,7 +542,7 @@ impl Conductor {
             .then(|| format!("{} connections to the bus are back", events.reconnects));
         let complaints = self.notes.fresh(events.notes);
         for note in lost.into_iter().chain(back).chain(complaints) {
-            self.shared.log.tell(Event::Note(note));
+            self.note(note);
         }
     }
 
@@ -559,7 +584,8 @@ impl Conductor {
         let clock = self.shared.clock;
         let never = Instant::from_nanos(u64::MAX / 4);
         let deadline = self.deadline.filter(|_| self.stopped.is_none()).unwrap_or(never);
-        let wake = until.unwrap_or(never).min(deadline).min(self.next_tick);
+        let told = self.tell_facts.unwrap_or(never);
+        let wake = until.unwrap_or(never).min(deadline).min(self.next_tick).min(told);
         let level = match self.stop.level() {
             StopLevel::None => StopLevel::Graceful,
             StopLevel::Graceful | StopLevel::Hard => StopLevel::Hard,
@@ -567,7 +593,7 @@ impl Conductor {
         tokio::select! {
             biased;
             () = self.stop.reached(level), if !self.hard => self.obey_stop(),
-            Some((shard, interval)) = self.intervals.recv() => self.observe(shard, &interval),
+            Some((shard, interval)) = self.intervals.recv() => self.observe(shard, interval),
             Some((shard, report)) = self.reports.recv() => return self.take(shard, report),
             () = clock.sleep_until(wake) => {
                 let now = clock.now();
@@ -575,6 +601,9 @@ impl Conductor {
                     self.collect().await;
                     self.tick();
                     self.next_tick = (self.next_tick + TICK).max(now + TICK / 2);
+                }
+                if now >= told {
+                    self.tell_facts();
                 }
                 if now >= deadline {
                     let limit = self.shared.plan.timeout.unwrap_or_default();
@@ -618,7 +647,7 @@ impl Conductor {
 
     /// Ends the run before its time, for this reason. The first reason of a cause is kept.
     fn end(&mut self, cause: Cause, text: String) {
-        self.shared.log.tell(Event::Note(text.clone()));
+        self.note(text.clone());
         self.ledger.cause(cause, text);
         if self.stopped.is_none() {
             let at = self.shared.clock.now();
@@ -629,18 +658,62 @@ impl Conductor {
         }
     }
 
-    /// Hands what was measured in an interval to those who judge and to those who draw it.
-    fn take_in(&mut self, snapshot: &Snapshot) {
-        self.judge.observe(snapshot);
-        self.timeline.observe(snapshot, &self.shared.plan.registry, &self.shared.names);
+    fn observe(&mut self, shard: usize, interval: Interval) {
+        if let Some(hunt) = &mut self.hunt {
+            hunt.observe(shard, &interval);
+        }
+        self.ledger.observe(shard, &interval);
+        self.keep(interval.snapshot);
+        if self.tape.is_some() && self.tell_facts.is_none() {
+            self.tell_facts = Some(self.shared.clock.now().max(self.told_facts + TOLD));
+        }
     }
 
-    fn observe(&mut self, shard: usize, interval: &Interval) {
-        self.take_in(&interval.snapshot);
-        if let Some(hunt) = &mut self.hunt {
-            hunt.observe(shard, interval);
+    /// Lets those who judge and those who draw it see what was measured, and the tape have it.
+    fn keep(&mut self, snapshot: Snapshot) {
+        self.judge.observe(&snapshot);
+        self.timeline.observe(&snapshot, &self.shared.plan.registry, &self.shared.names);
+        if let Some(tape) = &mut self.tape {
+            tape.interval(snapshot);
         }
-        self.ledger.observe(shard, interval, self.shared.clock.now());
+    }
+
+    /// What is known of the run beside its samples, but its errors.
+    fn facts(&self) -> Facts {
+        let mut facts = self.ledger.facts(&self.shared);
+        facts.remarks.extend(self.remarks.iter().cloned());
+        facts.targets.clone_from(&self.target_facts);
+        facts.search = self.hunt.as_ref().map(Hunt::facts);
+        facts.runner.journal_merged = self.tape.as_ref().map_or(0, |tape| tape.merged());
+        facts
+    }
+
+    /// Tells the tape how the run stands: what it has until then belongs together.
+    fn tell_facts(&mut self) {
+        self.tell_facts = None;
+        self.told_facts = self.shared.clock.now();
+        let facts = self.facts();
+        let Some(tape) = &mut self.tape else { return };
+        let errors = self.ledger.errors();
+        if errors.all() > self.told_errors {
+            self.told_errors = errors.all();
+            tape.errors(errors.facts());
+        }
+        tape.facts(facts);
+        if let Some(text) = tape.failure() {
+            // What was kept stays; the run goes on, for its figures are worth more than its record.
+            self.tape = None;
+            self.note(text.clone());
+            self.ledger.cause(Cause::NotWritten, text);
+        }
+    }
+
+    /// Something worth a line.
+    fn note(&mut self, text: String) {
+        if let Some(tape) = &mut self.tape {
+            tape.event(self.shared.clock.now(), "note", &text);
+        }
+        self.shared.log.tell(Event::Note(text));
     }
 
     /// Once a second: the runner itself, progress, thresholds that stop the run.
@@ -649,7 +722,9 @@ impl Conductor {
         self.note_bus(now);
         self.note_targets();
         self.ledger.sample(&self.recorder, now, &self.shared);
-        self.take_in(&self.recorder.take(now));
+        let own = self.recorder.take(now);
+        self.keep(own);
+        self.target_facts = self.targets.as_ref().map(Targets::facts).unwrap_or_default();
         let Some(start) = self.begun else { return };
         self.shared.log.tell(Event::Progress(self.ledger.progress(&self.shared, now)));
         if self.stopped.is_none()
@@ -659,7 +734,10 @@ impl Conductor {
         }
     }
 
-    fn phase(&self, name: &'static str) {
+    fn phase(&mut self, name: &'static str) {
+        if let Some(tape) = &mut self.tape {
+            tape.event(self.shared.clock.now(), "phase", name);
+        }
         self.shared.log.tell(Event::Phase(name));
     }
 

@@ -24,7 +24,8 @@ pub(super) struct Ledger {
     /// By shard and scenario, as last told.
     counts: Vec<Vec<Counts>>,
     scenarios: Vec<Window>,
-    pub(super) errors: ErrorTally,
+    /// By shard, as last told.
+    errors: Vec<ErrorTally>,
     pub(super) own_cost: OwnCost,
     causes: Vec<(Cause, String)>,
     begun: Option<Instant>,
@@ -64,7 +65,7 @@ impl Ledger {
             open: open.map(|scenario| shared.names.intern(&scenario.name)).collect(),
             counts: vec![vec![Counts::default(); scenarios]; shards],
             scenarios: vec![Window::default(); scenarios],
-            errors: ErrorTally::default(),
+            errors: vec![ErrorTally::default(); shards],
             own_cost: OwnCost::default(),
             causes: Vec::new(),
             begun: None,
@@ -139,11 +140,13 @@ impl Ledger {
         self.counts[shard].iter_mut().for_each(Counts::settle);
     }
 
-    pub(super) fn observe(&mut self, shard: usize, interval: &Interval, now: Instant) {
+    pub(super) fn observe(&mut self, shard: usize, interval: &Interval) {
         self.counts[shard].clone_from(&interval.counts);
+        if let Some(errors) = &interval.errors {
+            self.errors[shard].clone_from(errors);
+        }
         let length = interval.snapshot.to.since(interval.snapshot.from);
         self.merged_intervals += u64::from(length > Duration::from_millis(1_900));
-        let _ = now;
         for (key, _, cell) in &interval.snapshot.cells {
             let open = self.open.contains(&key.tags.scenario);
             let watched = key.metric == Builtin::IterationResponseTime.id()
@@ -241,8 +244,15 @@ impl Ledger {
         }
     }
 
-    /// The facts of the run, at its end.
-    pub(super) fn facts(self, shared: &Shared) -> Facts {
+    /// Iteration errors so far.
+    pub(super) fn errors(&self) -> ErrorTally {
+        let mut all = ErrorTally::default();
+        self.errors.iter().for_each(|errors| all.merge(errors));
+        all
+    }
+
+    /// The facts of the run, if it ended now; errors, search and targets are told by others.
+    pub(super) fn facts(&self, shared: &Shared) -> Facts {
         let now = shared.clock.now();
         let scenarios =
             (0..self.scenarios.len()).map(|index| self.scenario(shared, index, now)).collect();
@@ -257,15 +267,14 @@ impl Ledger {
                 self.merged_intervals
             ));
         }
-        let mut causes = self.causes;
+        let mut causes = self.causes.clone();
         causes.sort_by_key(|(cause, _)| *cause);
-        let errors = self.errors.facts();
         Facts {
             duration,
             scenarios,
             search: None,
             runner,
-            errors,
+            errors: Vec::new(),
             causes,
             remarks,
             targets: Vec::new(),
@@ -340,6 +349,7 @@ impl Ledger {
             rested_vus: self.total().rested_vus,
             events_dropped: shared.log.events_dropped(),
             log_lines_dropped: shared.log.lines_dropped(),
+            journal_merged: 0,
             limits: health::near_limits(
                 &shared.plan,
                 shared.workload.room(),

@@ -29,6 +29,7 @@ mod services;
 mod shard;
 mod stop;
 pub mod summary;
+pub mod tape;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,8 @@ pub struct RunInput {
     pub stop: StopSignal,
     /// Whether each host call is logged.
     pub trace: bool,
+    /// Who keeps the run.
+    pub tape: Option<Box<dyn tape::Tape>>,
 }
 
 /// What came of a run; the verdict is `judge.finish(start, &facts)`.
@@ -141,7 +144,8 @@ pub async fn run(input: RunInput) -> RunOutcome {
     let served = !shared.plan.services.is_empty();
     shared.workload.reserve((shared.plan.vus() as u32).saturating_add(shared.plan.workers()));
     let threads = shards + usize::from(served);
-    let (conductor, wires) = conduct::Conductor::new(Arc::clone(&shared), threads, input.stop);
+    let (conductor, wires) =
+        conduct::Conductor::new(Arc::clone(&shared), threads, input.stop, input.tape);
     if !shared.clock.is_virtual() {
         let mut conductor = conductor;
         for (index, wires) in wires.into_iter().enumerate() {

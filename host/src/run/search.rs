@@ -289,9 +289,9 @@ impl Hunt {
     }
 
     /// What it found.
-    pub(super) fn facts(self) -> SearchFacts {
+    pub(super) fn facts(&self) -> SearchFacts {
         let (search, name) = (&self.search, &self.plan.scenarios[self.scenario].name);
-        let mut facts = answer(name, search, self.probes);
+        let mut facts = answer(name, search, self.probes.clone());
         let arrivals = facts.max_rate.unwrap_or(0.0) * search.probe.as_secs_f64();
         let share = LEAST_GROWTH / arrivals;
         if facts.max_rate.is_some() && share > search.precision {

@@ -71,7 +71,7 @@ pub(super) enum Report {
     /// A VU ends or marks the run.
     Notice(Notice),
     /// The rest; the shard ends.
-    Finished { interval: Interval, errors: ErrorTally },
+    Finished { interval: Interval },
     /// The shard ended by itself: it could not start, or it panicked.
     Lost(Cause, String),
 }
@@ -82,6 +82,8 @@ pub(super) struct Interval {
     pub(super) snapshot: Snapshot,
     /// By scenario.
     pub(super) counts: Vec<Counts>,
+    /// All errors so far, if there are more than the interval before told.
+    pub(super) errors: Option<ErrorTally>,
 }
 
 /// A shard's ends of its channels.
@@ -148,6 +150,8 @@ struct Shard {
     /// Each ends with what is to be reported.
     tasks: JoinSet<Report>,
     stop: watch::Sender<bool>,
+    /// Errors that were told.
+    errors: u64,
 }
 
 async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Cause, String)> {
@@ -214,8 +218,7 @@ async fn live(shared: Arc<Shared>, index: usize, wires: Wires) -> Result<(), (Ca
     background.abort_all();
     drop(state.services.take());
     let interval = state.interval();
-    let errors = state.ground.errors.take();
-    let _ = reports.send((index, Report::Finished { interval, errors }));
+    let _ = reports.send((index, Report::Finished { interval }));
     Ok(())
 }
 
@@ -244,6 +247,7 @@ impl Shard {
             services,
             tasks: JoinSet::new(),
             stop: watch::channel(false).0,
+            errors: 0,
             shared,
         })
     }
@@ -307,12 +311,15 @@ impl Shard {
         });
     }
 
-    fn interval(&self) -> Interval {
+    fn interval(&mut self) -> Interval {
         let counts =
             self.lanes.iter().map(|lane| lane.as_ref().map_or(Counts::default(), |l| l.counts()));
         let snapshot = self.ground.recorder.take(self.shared.clock.now());
         debug_assert_eq!(snapshot.shard, self.index);
-        Interval { snapshot, counts: counts.collect() }
+        let errors = self.ground.errors.borrow();
+        let told = std::mem::replace(&mut self.errors, errors.all());
+        let errors = (errors.all() > told).then(|| errors.clone());
+        Interval { snapshot, counts: counts.collect(), errors }
     }
 }
 

@@ -94,6 +94,9 @@ pub struct RunInfo {
     pub version: String,
     /// Whether it came to its end; false for one that was cut off.
     pub complete: bool,
+    /// The git revision of the working directory; null where there is none.
+    #[serde(default)]
+    pub revision: Option<String>,
 }
 
 /// A workload of a run.
@@ -316,7 +319,9 @@ pub struct SummaryInput<'a> {
 impl Summary {
     /// Makes the summary of a run.
     pub fn build(input: SummaryInput<'_>) -> Self {
-        let SummaryInput { plan, judgement, facts, .. } = input;
+        let SummaryInput { plan, judgement, .. } = input;
+        let mut facts = input.facts.clone();
+        tidy_facts(&mut facts);
         let run = RunInfo {
             name: plan.name.clone(),
             duration_s: facts.duration.as_secs_f64(),
@@ -339,13 +344,13 @@ impl Summary {
             metrics: metrics(&input),
             derived: judgement.derived.iter().filter_map(|it| derived(plan, it)).collect(),
             scaling: judgement.scaling.clone(),
-            searches: facts.search.iter().cloned().collect(),
+            searches: facts.search.into_iter().collect(),
             checks: checks(&input),
-            scenarios: facts.scenarios.iter().cloned().map(tidy_scenario).collect(),
-            errors: facts.errors.clone(),
-            remarks: facts.remarks.clone(),
-            targets: facts.targets.clone(),
-            runner: tidy_runner(facts.runner.clone()),
+            scenarios: facts.scenarios,
+            errors: facts.errors,
+            remarks: facts.remarks,
+            targets: facts.targets,
+            runner: facts.runner,
             environment: input.environment.clone(),
         }
     }
@@ -376,6 +381,12 @@ fn finite(number: f64) -> f64 {
     if number.is_finite() { number } else { 0.0 }
 }
 
+/// Replaces numbers that JSON has no word for.
+pub(crate) fn tidy_facts(facts: &mut Facts) {
+    facts.scenarios.iter_mut().for_each(tidy_scenario);
+    tidy_runner(&mut facts.runner);
+}
+
 fn tidy_threshold(mut threshold: ThresholdResult) -> ThresholdResult {
     threshold.observed = threshold.observed.filter(|value| value.is_finite());
     threshold.limit = threshold.limit.filter(|value| value.is_finite());
@@ -384,14 +395,13 @@ fn tidy_threshold(mut threshold: ThresholdResult) -> ThresholdResult {
     threshold
 }
 
-fn tidy_scenario(mut scenario: ScenarioFacts) -> ScenarioFacts {
+fn tidy_scenario(scenario: &mut ScenarioFacts) {
     scenario.asked_rate = scenario.asked_rate.filter(|rate| rate.is_finite());
     scenario.achieved_rate = finite(scenario.achieved_rate);
     scenario.duration_s = finite(scenario.duration_s);
-    scenario
 }
 
-fn tidy_runner(mut runner: RunnerFacts) -> RunnerFacts {
+fn tidy_runner(runner: &mut RunnerFacts) {
     for number in [
         &mut runner.cpu_percent,
         &mut runner.cpu_percent_max,
@@ -402,7 +412,6 @@ fn tidy_runner(mut runner: RunnerFacts) -> RunnerFacts {
     ] {
         *number = finite(*number);
     }
-    runner
 }
 
 /// Counters that every summary has, be they zero: the identity of SEMANTICS §1.

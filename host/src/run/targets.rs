@@ -289,9 +289,9 @@ impl Targets {
     }
 
     /// What the summary says of them.
-    pub(super) fn facts(self) -> Vec<TargetFacts> {
+    pub(super) fn facts(&self) -> Vec<TargetFacts> {
         let standings = self.source.standings();
-        self.books.into_iter().zip(standings).map(|(book, standing)| book.facts(standing)).collect()
+        self.books.iter().zip(standings).map(|(book, standing)| book.facts(standing)).collect()
     }
 }
 
@@ -361,7 +361,7 @@ impl Book {
         }
     }
 
-    fn facts(self, standing: Standing) -> TargetFacts {
+    fn facts(&self, standing: Standing) -> TargetFacts {
         let slopes = [
             (Builtin::TargetRssBytes, &self.rss),
             (Builtin::TargetPssBytes, &self.pss),
@@ -380,7 +380,7 @@ impl Book {
             cpu_percent: (self.main_s > 0.0).then(|| self.cpu_s / self.main_s * 100.0),
             slopes: slopes.collect(),
             last_lines: standing.last_lines,
-            ..self.facts
+            ..self.facts.clone()
         }
     }
 }

@@ -274,6 +274,7 @@ pub(super) fn plan(scenarios: Vec<Scenario>) -> Plan {
         teardown_timeout: Duration::from_secs(60),
         timeout: None,
         notes: Vec::new(),
+        recipe: Arc::default(),
         tags: BTreeMap::new(),
         rows: Vec::new(),
         limits: Limits::default(),
@@ -362,6 +363,7 @@ pub(super) async fn run_on(clock: Clock, plan: Plan, native: &Native, stop: Stop
         events,
         stop,
         trace: false,
+        tape: None,
     })
     .await;
     bus.close().await;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::SearchFacts;
 
 /// What the engine knows at the end of a run.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// From the first scenario's start to the last one's end.
     pub duration: Duration,
@@ -97,6 +97,9 @@ pub struct RunnerFacts {
     pub events_dropped: u64,
     /// Log lines beyond the limit.
     pub log_lines_dropped: u64,
+    /// Intervals of the journal that were merged with others because its disk was too slow.
+    #[serde(default)]
+    pub journal_merged: u64,
     /// The limits of this machine that the plan came near (address maps, descriptors), in words.
     pub limits: BTreeMap<String, String>,
 }

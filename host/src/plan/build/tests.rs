@@ -589,8 +589,8 @@ fn what_nothing_produces_cannot_be_judged() {
         let options = json!({ "thresholds": { "guest_traps": "count == 0" } });
         Plan::build(PlanInput { unmeasured, ..input(options) })
     };
-    script(&[]).unwrap();
-    let refused = script(&[Builtin::GuestTraps]).unwrap_err();
+    script(vec![]).unwrap();
+    let refused = script(vec![Builtin::GuestTraps]).unwrap_err();
     assert!(refused.message.contains("`guest_traps` is not measured"), "{}", refused.message);
 }
 

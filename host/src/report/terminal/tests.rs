@@ -43,6 +43,7 @@ fn plan() -> Plan {
     let p = Aggregate::Percentile;
     Plan {
         notes: Vec::new(),
+        recipe: Arc::default(),
         name: "stats".to_owned(),
         scenarios: Vec::new(),
         registry: Arc::default(),

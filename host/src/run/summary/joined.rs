@@ -207,6 +207,7 @@ fn runner(parts: &[Part]) -> RunnerFacts {
         all.rested_vus += part.rested_vus;
         all.events_dropped += part.events_dropped;
         all.log_lines_dropped += part.log_lines_dropped;
+        all.journal_merged += part.journal_merged;
         all.limits.extend(part.limits.clone());
     }
     if seconds > 0.0 {

@@ -14,6 +14,7 @@ use crate::{
 
 fn plan() -> Plan {
     Plan {
+        recipe: Arc::default(),
         notes: Vec::new(),
         name: "test".to_owned(),
         scenarios: Vec::new(),

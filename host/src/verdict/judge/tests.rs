@@ -58,6 +58,7 @@ pub(super) fn scenario(name: &str, open: bool) -> Scenario {
 pub(super) fn plan(thresholds: Vec<Threshold>) -> Plan {
     Plan {
         notes: Vec::new(),
+        recipe: Arc::default(),
         name: "test".to_owned(),
         scenarios: vec![scenario("steady", false)],
         registry: Arc::default(),

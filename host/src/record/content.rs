@@ -1,0 +1,89 @@
+//! What the records of a journal say that are JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    plan::{Backend, Plan, Recipe},
+    run::summary::{Environment, Row, RunInfo},
+    verdict::Cause,
+};
+
+/// Which run, and what it was to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// Which run, as far as that is known at its start.
+    pub run: RunInfo,
+    /// Where it runs.
+    pub environment: Environment,
+    /// Of which backend its rows are; `None` outside a suite.
+    pub backend: Option<Backend>,
+    /// `--fail-on warn`
+    pub fail_on_warn: bool,
+    /// What its plan was built from.
+    pub recipe: Recipe,
+    /// BLAKE3 of the plan's shape: one that is built again has to have the same.
+    pub plan: String,
+}
+
+impl Start {
+    /// The start of a run of a plan.
+    pub fn new(plan: &Plan, run: RunInfo, environment: Environment, fail_on_warn: bool) -> Self {
+        Self {
+            run,
+            environment,
+            backend: None,
+            fail_on_warn,
+            recipe: Recipe::clone(&plan.recipe),
+            plan: fingerprint(plan),
+        }
+    }
+}
+
+/// What tells two plans apart.
+pub(super) fn fingerprint(plan: &Plan) -> String {
+    blake3::hash(plan.shape().as_bytes()).to_hex().to_string()
+}
+
+/// How a run came to its end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct End {
+    /// Whether it did what it was to do, and was not stopped before.
+    pub complete: bool,
+    /// When the first scenario started, nanoseconds on the run's clock.
+    pub start: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Happened {
+    /// Nanoseconds on the run's clock.
+    pub(super) at: u64,
+    /// `phase` or `note`.
+    pub(super) kind: String,
+    /// In words.
+    pub(super) text: String,
+}
+
+/// Which suite, and what it was to run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SuiteStart {
+    /// Which run, as far as that is known at its start.
+    pub run: RunInfo,
+    /// Rows whose workloads are not run.
+    pub skipped: Vec<Row>,
+    /// Names of the rows, in the suite's order.
+    pub order: Vec<String>,
+    /// The folders of the workloads that are to run, in their order.
+    pub jobs: Vec<String>,
+    /// What the reader should know.
+    pub notes: Vec<String>,
+    /// `--fail-on warn`
+    pub fail_on_warn: bool,
+}
+
+/// How a suite came to its end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SuiteEnd {
+    /// Why it ended before its last workload, if it did.
+    pub cut: Option<(Cause, String)>,
+}

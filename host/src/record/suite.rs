@@ -1,0 +1,97 @@
+//! A suite on the disk: one journal that says which workloads are to run, and one for each of them in a
+//! folder of its own. The suite is joined again from what its workloads' journals tell.
+
+use std::path::Path;
+
+use super::{
+    content::{SuiteEnd, SuiteStart},
+    journal::{Appender, JOURNAL, Kind, RecordError, Records},
+    replay::replay,
+};
+use crate::{
+    run::summary::{Part, Suite, Summary},
+    verdict::Cause,
+};
+
+/// The journal of a suite that is running.
+pub struct SuiteJournal(Appender);
+
+impl SuiteJournal {
+    /// Makes the journal of a suite in its folder.
+    pub fn open(folder: &Path, start: &SuiteStart) -> Result<Self, RecordError> {
+        let mut file = Appender::create(folder)?;
+        file.append_json(Kind::Suite, start)?;
+        file.sync()?;
+        Ok(Self(file))
+    }
+
+    /// Writes the suite's end.
+    pub fn finish(mut self, end: &SuiteEnd) -> Result<(), RecordError> {
+        self.0.append_json(Kind::SuiteEnd, end)?;
+        self.0.sync()
+    }
+}
+
+/// The summary of a folder: of a run, or of a suite with all that ran of it.
+pub fn report(folder: &Path) -> Result<Summary, RecordError> {
+    let mut records = Records::open(folder)?;
+    match records.next() {
+        Some(record) if record.kind == Kind::Suite => {
+            let path = folder.join(JOURNAL);
+            let unreadable = || RecordError::TooLittle {
+                path,
+                what: "its first record cannot be read".to_owned(),
+            };
+            let start = record.json::<SuiteStart>().ok_or_else(unreadable)?;
+            joined(folder, start, &mut records)
+        }
+        _ => Ok(replay(folder)?.part().summary),
+    }
+}
+
+fn joined(folder: &Path, start: SuiteStart, records: &mut Records) -> Result<Summary, RecordError> {
+    let end = records.next().filter(|record| record.kind == Kind::SuiteEnd);
+    let end = end.and_then(|record| record.json::<SuiteEnd>());
+    let (parts, missing) = parts(folder, &start.jobs)?;
+    let cut = match &end {
+        Some(end) => end.cut.clone(),
+        None => Some((Cause::Interrupted, cut_off(&missing))),
+    };
+    let SuiteStart { run, skipped, order, notes, fail_on_warn, .. } = start;
+    let mut summary = Suite { run, skipped, order, fail_on_warn, cut }.join(parts);
+    summary.remarks.extend(notes);
+    if let Some(damage) = &records.damage {
+        summary.remarks.push(format!("{damage}: what came after is missing here"));
+    }
+    Ok(summary)
+}
+
+/// The workloads that have run, and the names of those that have not.
+fn parts(folder: &Path, jobs: &[String]) -> Result<(Vec<Part>, Vec<String>), RecordError> {
+    let (mut parts, mut missing) = (Vec::new(), Vec::new());
+    for job in jobs {
+        // Names come from the file: none may lead out of the suite's folder.
+        let is_name = !job.is_empty() && !job.contains(['/', '\\']) && job != "..";
+        let own = folder.join(job);
+        if is_name && own.join(JOURNAL).is_file() {
+            match replay(&own) {
+                Ok(replay) => parts.push(replay.part()),
+                // Killed before its start was whole: it has not run.
+                Err(RecordError::NoJournal(_) | RecordError::TooLittle { .. }) => {
+                    missing.push(job.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        } else {
+            missing.push(job.clone());
+        }
+    }
+    Ok((parts, missing))
+}
+
+fn cut_off(missing: &[String]) -> String {
+    match missing {
+        [] => "the suite was cut off in its last workload".to_owned(),
+        missing => format!("the suite was cut off: {} did not run", missing.join(", ")),
+    }
+}

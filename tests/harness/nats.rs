@@ -97,23 +97,29 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// How many connections the server has, by its own word. It must have been started with
-    /// `http: "127.0.0.1:-1"`.
+    /// How many connections the server has, by its own word; see [`NatsServer::monitor`].
     ///
     /// # Panics
     /// If it does not say.
     pub fn connections(&self) -> u64 {
+        self.monitor("/varz")["connections"].as_u64().unwrap()
+    }
+
+    /// What the server says of itself. It must have been started with `http: "127.0.0.1:-1"`.
+    ///
+    /// # Panics
+    /// If it does not say.
+    pub fn monitor(&self, page: &str) -> serde_json::Value {
         let id = self.child.as_ref().map(Child::id).unwrap();
         let ports = std::fs::read(self.file(&format!("nats-server_{id}.ports"))).unwrap();
         let ports: serde_json::Value = serde_json::from_slice(&ports).unwrap();
         let place = ports["monitoring"][0].as_str().unwrap().trim_start_matches("http://");
         let mut stream = std::net::TcpStream::connect(place).unwrap();
-        stream.write_all(b"GET /varz HTTP/1.0\r\n\r\n").unwrap();
+        stream.write_all(format!("GET {page} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let varz: serde_json::Value = serde_json::from_str(body).unwrap();
-        varz["connections"].as_u64().unwrap()
+        serde_json::from_str(body).unwrap()
     }
 
     /// A file of the server's folder.

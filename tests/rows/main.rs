@@ -2,11 +2,16 @@
 //! for `tests/catalogue` on an idle machine; here it is that every row is really run and measured.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Mutex};
 
 use serde_json::Value;
 use wavetank::plan::suite::Suite;
-use wavetank_tests::command::{Workplace, repository};
+use wavetank_tests::{
+    command::{Ran, Workplace, repository},
+    nats::NatsServer,
+    postgres::Postgres,
+    wait,
+};
 
 /// The command under test.
 const WAVETANK: &str = env!("CARGO_BIN_EXE_wavetank-under-test");
@@ -101,10 +106,58 @@ fn short(system: &str, backend: &str, flags: &[&str]) {
 }
 
 /// One after the other: each takes the whole machine.
+static MACHINE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_suites_run_short_on_the_embedded_bus_and_on_nats() {
+    let _whole = MACHINE.lock();
     for (system, ..) in ROWS {
         short(system, "E", &[]);
         short(system, "S", &["--bus", "nats-server"]);
+    }
+}
+
+/// Runs rows of a suite twice at the same time, on one nats-server and one PostgreSQL.
+fn at_once(system: &str, rows: &[&str]) -> [Ran; 2] {
+    let server = wait(NatsServer::start());
+    let cluster = Postgres::shared();
+    let database = wait(cluster.database());
+    let path = path(system);
+    let (bus, suite) = (server.url(), path.to_str().unwrap());
+    let mut arguments = vec!["run", suite, "--quick", "--out", "out", "--progress", "none"];
+    arguments.extend(["--summary-export", "summary.json", "--bus", &bus, "--db", &database]);
+    arguments.extend(rows.iter().flat_map(|row| ["--row", row]));
+    let places = [Workplace::new(WAVETANK), Workplace::new(WAVETANK)];
+    let children = places.each_ref().map(|place| place.start(&arguments));
+    let outputs = children.map(|child| child.wait_with_output().unwrap());
+    let mut ran = places.iter().zip(outputs).map(|(place, output)| place.finish(output));
+    [ran.next().unwrap(), ran.next().unwrap()]
+}
+
+fn count(ran: &Ran, metric: &str, tags: &[(&str, &str)]) -> f64 {
+    ran.metric(metric, tags)["count"].as_f64().unwrap_or_else(|| panic!("{metric}: {ran:#?}"))
+}
+
+/// Both send messages with the same ids to the same subjects: what one service had of the other's would be
+/// missing there, and twice here.
+#[test]
+fn two_of_a_suite_at_once_store_what_each_published() {
+    let _whole = MACHINE.lock();
+    for ran in at_once("rosey", &["R4", "R5"]) {
+        for row in ["R4", "R5"] {
+            let published = count(&ran, "bus_published", &[("row", row)]);
+            assert!(published >= 100.0, "{row}: {ran:#?}");
+            assert_eq!(count(&ran, "events_stored", &[("row", row)]), published, "{row}: {ran:#?}");
+            let handled = count(&ran, "service_handled", &[("row", row)]);
+            assert_eq!(handled, published, "{row}: {ran:#?}");
+            let twice = ran.metric("events_twice", &[("row", row)]);
+            assert!(twice.is_null() || twice["count"] == 0.0, "{row}: {ran:#?}");
+        }
+    }
+    // With streams of the same names, and replies on subjects that both choose alike.
+    for ran in at_once("arrakis", &["A2"]) {
+        assert_eq!(ran.metric("burst_whole", &[])["rate"], 1.0, "{ran:#?}");
+        let published = count(&ran, "bus_published", &[("row", "A2")]);
+        assert_eq!(count(&ran, "service_handled", &[("row", "A2")]), published, "{ran:#?}");
     }
 }

@@ -125,6 +125,13 @@ macro_rules! on_both {
                 super::$name(&super::open(&server.url()).await).await;
             })*
         }
+        mod nats_under_a_prefix {
+            $(#[tokio::test] async fn $name() {
+                let server = super::NatsServer::start().await;
+                let url = format!("{}?prefix=wt_here.too", server.url());
+                super::$name(&super::open(&url).await).await;
+            })*
+        }
     };
 }
 
@@ -627,6 +634,62 @@ async fn a_stream_that_exists_is_used_and_left_alone() {
 }
 
 #[tokio::test]
+async fn what_has_a_prefix_of_its_own_is_heard_by_nobody_else() {
+    let server = NatsServer::start().await;
+    let under = |prefix: &'static str| {
+        let (address, prefix) = (server.url(), Some(prefix.to_owned()));
+        OpenInput { address, run: "run1".to_owned(), prefix, ..OpenInput::default() }
+    };
+    let one = Source::open_with(under("wt_one")).await.unwrap();
+    let other = Source::open_with(under("wt_other")).await.unwrap();
+    let everybody = open(&server.url()).await;
+    assert_eq!(one.url().unwrap(), format!("{}?prefix=wt_one", server.url()));
+    let subjects = [&one, &other, &everybody].map(Source::subjects);
+    assert_eq!(subjects, ["own, under `wt_one`", "own, under `wt_other`", "shared"]);
+    let (mut here, there, outside) =
+        (Vu::on(&one).await, Vu::on(&other).await, Vu::on(&everybody).await);
+    let (all, others, seen) = (
+        here.subscribe(">", None).await,
+        there.subscribe("jobs.>", None).await,
+        outside.subscribe("*.jobs.>", None).await,
+    );
+    here.publish("jobs.a", "1").await;
+    assert_eq!(here.next(all).await.subject, "jobs.a");
+    assert_eq!(outside.next(seen).await.subject, "wt_one.jobs.a");
+    // A reply goes to a subject that somebody named, and finds them under their prefix.
+    let replies = here.subscribe("replies.1", None).await;
+    let asked = Outgoing { reply_to: Some("replies.1".to_owned()), ..to("jobs.b", "") };
+    here.bus.publish(asked).await.unwrap().unwrap();
+    let question = here.next(all).await;
+    assert_eq!(question.reply_to.as_deref(), Some("replies.1"));
+    here.publish(&question.reply_to.unwrap(), "2").await;
+    assert_eq!(here.next(replies).await.subject, "replies.1");
+    assert!(there.rest(others).await.is_empty(), "the other run heard it");
+    assert_eq!(one.delivery_report().await.lost, []);
+    assert_eq!(here.sum(Builtin::BusDeliveryDuration), 3.0, "what was taken");
+    // Each has a stream of that name, with what it published itself.
+    for vu in [&here, &there] {
+        vu.bus.ensure_stream(stream("JOBS", "jobs.>")).await.unwrap().unwrap();
+        vu.bus.publish_acknowledged(to("jobs.c", "3"), None, None).await.unwrap().unwrap();
+        let consumer = vu.bus.consumer("JOBS", None, Some("jobs.*")).await.unwrap().unwrap();
+        let moment = Some(Duration::from_millis(300));
+        let stored = vu.bus.fetch(consumer, 10, moment).await.unwrap().unwrap();
+        let subjects: Vec<_> = stored.iter().map(|message| message.subject.as_str()).collect();
+        assert_eq!(subjects, ["jobs.c"]);
+        vu.bus.acknowledge(stored[0].acknowledge.unwrap()).await.unwrap().unwrap();
+    }
+    one.close().await;
+    // Its own stream is removed: only its own subscription to everything hears this.
+    let moment = Some(Duration::from_millis(300));
+    let gone = here.bus.publish_acknowledged(to("jobs.d", ""), None, moment).await.unwrap();
+    assert_eq!(gone.unwrap_err().kind, "timeout");
+    there.bus.publish_acknowledged(to("jobs.d", ""), None, None).await.unwrap().unwrap();
+    let named = OpenInput { address: format!("{}?prefix=mine", server.url()), ..under("wt_one") };
+    let named = Source::open_with(named).await.unwrap();
+    assert_eq!(named.subjects(), "own, under `mine`", "the address goes before");
+}
+
+#[tokio::test]
 async fn jetstream_on_the_embedded_bus_names_the_remedy() {
     let source = open("embedded").await;
     let vu = Vu::on(&source).await;
@@ -642,6 +705,7 @@ async fn a_server_of_the_run_is_started_and_stopped_with_it() {
         address: "nats-server".to_owned(),
         run: "run".to_owned(),
         search_path: Some(search_path()),
+        ..OpenInput::default()
     };
     let source = Source::open_with(input).await.unwrap();
     let url = source.url().unwrap();

@@ -1,6 +1,7 @@
 //! All suites in one binary: one link, one shared set of servers.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod beside;
 mod bus;
 mod check;
 mod component;

@@ -52,6 +52,8 @@ pub struct Opening<'a> {
     pub existing_data: bool,
     /// The run's id.
     pub run: &'a str,
+    /// What all subjects begin with on a server that others may use.
+    pub prefix: Option<String>,
     /// Where the embedded database lives.
     pub directory: PathBuf,
     /// Over how many shards database connections are shared out.
@@ -79,7 +81,7 @@ pub fn backend(bus: &str, database: &str) -> Backend {
 impl Backends {
     /// Opens bus and database.
     pub async fn open(opening: Opening<'_>) -> Result<Self, Failed> {
-        let bus = open_bus(opening.bus, opening.run).await?;
+        let bus = open_bus(opening.bus, opening.run, opening.prefix).await?;
         let database = open_database(database::Opening {
             address: opening.database.to_owned(),
             schema: opening.schema.map(str::to_owned),
@@ -216,6 +218,7 @@ impl Backends {
             ram_bytes: fact("ram_bytes").parse().unwrap_or(0),
             clock_source: fact("clock_source"),
             bus: self.bus.describe(),
+            subjects: self.bus.subjects(),
             database: self.database.describe(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -252,7 +255,11 @@ pub async fn close(bus: &bus::Source, database: &database::Source) {
 }
 
 /// Opens a bus; credentials and certificates are taken from where NATS tools take them.
-pub async fn open_bus(address: &str, run: &str) -> Result<bus::Source, Failed> {
+pub async fn open_bus(
+    address: &str,
+    run: &str,
+    prefix: Option<String>,
+) -> Result<bus::Source, Failed> {
     let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let files = bus::Files {
         credentials: path("NATS_CREDS"),
@@ -265,6 +272,7 @@ pub async fn open_bus(address: &str, run: &str) -> Result<bus::Source, Failed> {
         run: run.to_owned(),
         // Where `nats-server` is looked for.
         search_path: std::env::var_os("PATH"),
+        prefix,
     };
     let opened = bus::Source::open_with_files(input, files).await;
     opened.map_err(|error| unreachable(error.to_string()))

@@ -28,7 +28,7 @@ pub fn doctor(args: &BackendArgs) -> Result<ExitCode, Failed> {
         Failed::new(Cause::NotWritten, Diagnostic::new(format!("a temporary folder: {error}")))
     })?;
     runtime.block_on(async {
-        let bus = backends::open_bus(args.bus(), "doctor").await?;
+        let bus = backends::open_bus(args.bus(), "doctor", None).await?;
         out(&format!("{:<22} {}", "bus", bus.describe()));
         let database = backends::open_database(database::Opening {
             address: args.database().to_owned(),

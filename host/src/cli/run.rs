@@ -60,6 +60,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
             schema: args.backends.database_schema.as_deref(),
             existing_data: allowed.existing_data,
             run: &id,
+            prefix: None,
             directory: folder.clone(),
             shards: plan.shards,
             limits: &plan.limits,

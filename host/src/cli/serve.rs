@@ -55,7 +55,7 @@ pub fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
     runtime()?.block_on(async {
         let id = format!("serve_{}", folder::run_id(&plan.name, jiff::Timestamp::now()));
         let directory = Directory::make(&id, &args.backends)?;
-        let bus = backends::open_bus(args.backends.bus(), &id).await?;
+        let bus = backends::open_bus(args.backends.bus(), &id, None).await?;
         let database = open_database(&args, &allowed, &plan, &id, &directory).await?;
         let result = match objection(&database, &allowed) {
             Some(failed) => Err(failed),

@@ -25,7 +25,7 @@ use crate::{
     diagnostic::Diagnostic,
     plan::{
         Backend, Plan,
-        suite::{Entry, Fresh, Suite},
+        suite::{Entry, Fresh, Subjects, Suite},
     },
     primitive::database,
     record::{self, Journal, SuiteEnd, SuiteJournal, SuiteStart},
@@ -157,6 +157,7 @@ fn refuse_flags_of_one(args: &RunArgs) -> Result<(), Failed> {
         ("--scenario", scenario.is_some()),
         ("--param", !args.workload.parameters.is_empty()),
         ("--trace", args.trace),
+        ("--target", !args.targets.is_empty()),
         ("--db-schema", args.backends.database_schema.is_some()),
     ];
     let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
@@ -362,6 +363,7 @@ impl Course {
             schema: None,
             existing_data: allowed.existing_data,
             run,
+            prefix: (self.suite.subjects == Subjects::Own).then(|| format!("wt_{run}")),
             directory: directory.to_owned(),
             shards,
             limits: &job.plan.limits,

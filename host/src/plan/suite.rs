@@ -48,6 +48,12 @@ const KEYS: &[Key] = &[
         "string",
         "`row` (default): services, targets and data start anew for each workload; `suite`: once",
     ),
+    (
+        "subjects",
+        "string",
+        "`own`: on a server that others use, too, a prefix of the run comes before every subject, and \
+         `{bus}` hands it on; `shared`: none does. `own` where there are services and no targets",
+    ),
     ("limits", "object", "as --limit NAME=VALUE, for every workload"),
     (
         "streams",
@@ -120,6 +126,8 @@ pub struct Suite {
     pub plugins: Option<String>,
     /// When services, targets and data start anew.
     pub fresh: Fresh,
+    /// Whose the subjects are on a server that others use, too.
+    pub subjects: Subjects,
     /// Limits of every workload.
     pub limits: BTreeMap<String, String>,
     /// Streams, and their subjects.
@@ -142,6 +150,15 @@ pub enum Fresh {
     Row,
     /// Once.
     Suite,
+}
+
+/// Whose the subjects are on a server that others use, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subjects {
+    /// The run's: a prefix comes before each.
+    Own,
+    /// Everybody's, for the system under test knows of no prefix.
+    Shared,
 }
 
 /// A service of a suite.
@@ -230,6 +247,15 @@ impl Suite {
         let section = section(&root, "a suite", KEYS)?;
         let fresh = [("row", Fresh::Row), ("suite", Fresh::Suite)];
         let limits = labels(&section, "limits")?;
+        let services = named(&section, "services", service)?;
+        let targets = named(&section, "targets", TargetPlan::read)?;
+        // A service is this program and reads the prefix from its address; of a target nobody knows.
+        let only_services = !services.is_empty() && targets.is_empty();
+        let subjects = match section.get("subjects") {
+            Some(item) => item.choice(&[("own", Subjects::Own), ("shared", Subjects::Shared)])?,
+            None if only_services => Subjects::Own,
+            None => Subjects::Shared,
+        };
         let suite = Self {
             name: name(&section.require("name", "\"a name\"")?)?,
             bus: section.string("bus")?.map(str::to_owned),
@@ -241,8 +267,9 @@ impl Suite {
                 let subjects = subjects.iter().map(|item| item.string().map(str::to_owned));
                 Ok((name.to_owned(), subjects.collect::<Result<_, _>>()?))
             })?,
-            services: named(&section, "services", service)?,
-            targets: named(&section, "targets", TargetPlan::read)?,
+            subjects,
+            services,
+            targets,
             rows: named(&section, "rows", |name, item| Ok((name.to_owned(), row(item)?)))?
                 .into_iter()
                 .collect(),
@@ -630,9 +657,28 @@ mod tests {
     }
 
     #[test]
+    fn subjects_are_a_runs_own_where_nobody_else_is_to_hear_them() {
+        let subjects = |from: &str, to: &str| {
+            let text = WHOLE.replacen(from, to, 1);
+            Suite::read(&text, "suite.toml").unwrap().subjects
+        };
+        let target = "[targets.real]\ncommand = \"real\"\n[rows.R2]";
+        assert_eq!(subjects("", ""), Subjects::Own);
+        assert_eq!(subjects("[rows.R2]", target), Subjects::Shared);
+        let said = "name = \"rosey\"\nsubjects = \"shared\"";
+        assert_eq!(subjects("name = \"rosey\"", said), Subjects::Shared);
+        let service = "workload = \"plugin:rosey-database\"\n        parameters = { users = 5 }";
+        assert_eq!(
+            subjects(&format!("[services.database]\n        {service}"), ""),
+            Subjects::Shared
+        );
+    }
+
+    #[test]
     fn mistakes_have_their_place_and_the_next_step() {
         let wrong = [
             ("fresh = \"suite\"", "frehs = \"suite\"", "did you mean `fresh`?"),
+            ("fresh = \"suite\"", "subjects = \"mine\"", "`shared`"),
             ("row = \"R2\"", "row = \"R3\"", "R2"),
             ("rows = [\"R6\", \"R7\"]", "rows = [\"R6\"]", "take the row out"),
             ("{ E = ", "{ F = ", "`E`, `S`, `P`"),

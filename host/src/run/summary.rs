@@ -287,6 +287,10 @@ pub struct Environment {
     pub clock_source: String,
     /// The bus, without password.
     pub bus: String,
+    /// Whose its subjects are: `own` (on a server that others use, under the prefix that is named), or
+    /// `shared` with whoever uses the server.
+    #[serde(default)]
+    pub subjects: String,
     /// The database, without password.
     pub database: String,
     /// Version of this tool.

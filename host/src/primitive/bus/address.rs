@@ -1,11 +1,12 @@
-//! `nats://user:password@host:port,host2:port?creds=FILE&ca=FILE&cert=FILE&key=FILE`, taken apart.
+//! `nats://user:password@host:port,host2:port?creds=FILE&ca=FILE&cert=FILE&key=FILE&prefix=TOKENS`,
+//! taken apart.
 //!
 //! The parts that may be shown and the parts that may not are separate from here on: nothing that is
 //! printed is made from the text that the user typed.
 
 use std::path::PathBuf;
 
-use super::connection::BusError;
+use super::{connection::BusError, prefix::Prefix};
 use crate::primitive::percent;
 
 /// How to prove who one is.
@@ -44,6 +45,8 @@ pub struct Address {
     pub login: Login,
     /// From the URL's query.
     pub files: Files,
+    /// What all subjects begin with; from the URL's query.
+    pub prefix: Prefix,
 }
 
 impl Address {
@@ -70,7 +73,8 @@ impl Address {
             .split(',')
             .map(parse_server)
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { tls, servers, login, files: parse_files(query)? })
+        let (files, prefix) = parse_query(query)?;
+        Ok(Self { tls, servers, login, files, prefix })
     }
 
     /// As it may be shown.
@@ -104,25 +108,27 @@ fn parse_server(server: &str) -> Result<String, BusError> {
     Ok(format!("{host}:{port}"))
 }
 
-fn parse_files(query: &str) -> Result<Files, BusError> {
-    let mut files = Files::default();
+fn parse_query(query: &str) -> Result<(Files, Prefix), BusError> {
+    let (mut files, mut prefix) = (Files::default(), Prefix::default());
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let file = Some(PathBuf::from(decode(value)?));
+        let value = decode(value)?;
+        let file = Some(PathBuf::from(&value));
         match key {
+            "prefix" => prefix = Prefix::read(&value)?,
             "creds" => files.credentials = file,
             "ca" => files.authority = file,
             "cert" => files.certificate = file,
             "key" => files.key = file,
             _ => {
                 return Err(BusError(format!(
-                    "`{}` is not known in the URL of a bus: use creds, ca, cert or key",
+                    "`{}` is not known in the URL of a bus: use creds, ca, cert, key or prefix",
                     key.escape_debug()
                 )));
             }
         }
     }
-    Ok(files)
+    Ok((files, prefix))
 }
 
 /// Undoes `%40`.
@@ -158,6 +164,10 @@ mod tests {
         assert!(address.login == Login::Password("us@er".into(), "p:w/".into()));
         assert_eq!(address.files.authority, Some("/x/y".into()));
         assert_eq!(address.shown(), "tls://a.b:1,[::1]:2,c:4222");
+        assert_eq!(address.prefix.tokens(), None);
+        let address = Address::parse("nats://h?prefix=wt_a.b&ca=c").unwrap();
+        assert_eq!(address.prefix.tokens(), Some("wt_a.b"));
+        assert_eq!(address.shown(), "nats://h:4222");
         assert!(Address::parse("nats://secret@h").unwrap().login == Login::Token("secret".into()));
     }
 
@@ -171,6 +181,7 @@ mod tests {
             "nats://u:hunter2%@h",
             "nats://u:hunter2@h:1\r\n",
             "nats://u:hunter2@h?x=y",
+            "nats://u:hunter2@h?prefix=a b",
             "nats://u:hunter2@[h:1",
         ] {
             let Err(BusError(message)) = Address::parse(url) else { panic!("{url} was accepted") };

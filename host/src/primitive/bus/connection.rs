@@ -19,6 +19,7 @@ use super::{
     held::Holding,
     inbox::{Inbox, Received},
     nats::{self, ConnectionEvents, Nats, Servers},
+    prefix::Prefix,
     replies::Ticket,
     server::ServerChild,
     subject::{validate_headers, validate_pattern, validate_queue, validate_subject},
@@ -43,6 +44,9 @@ pub struct OpenInput {
     pub run: String,
     /// Where `nats-server` is looked for: the environment's `PATH`.
     pub search_path: Option<OsString>,
+    /// What all subjects begin with on a server that others may use, unless its address says so itself:
+    /// not on a bus that is the run's own.
+    pub prefix: Option<String>,
 }
 
 /// The bus of a run. Made once, shared by all shards; what it started ends when it is dropped.
@@ -65,7 +69,7 @@ struct Shared {
 
 enum Kind {
     Embedded { router: Arc<Router>, run: String, serves: AtomicBool },
-    Nats { servers: Arc<Servers>, url: String, _child: Option<ServerChild> },
+    Nats { servers: Arc<Servers>, url: String, child: Option<ServerChild> },
 }
 
 /// A connection of a shard or a VU. Stays on its thread; clones share it.
@@ -196,12 +200,12 @@ impl Source {
                 let child = ServerChild::start(input.search_path.as_deref()).await?;
                 let url = child.url().to_owned();
                 let servers = open_servers(&url, input.run, files).await?;
-                Kind::Nats { servers: Arc::new(servers), url, _child: Some(child) }
+                Kind::Nats { servers: Arc::new(servers), url, child: Some(child) }
             }
             url => {
-                let url = url.to_owned();
+                let url = with_prefix(url, input.prefix.as_deref())?;
                 let servers = open_servers(&url, input.run, files).await?;
-                Kind::Nats { servers: Arc::new(servers), url, _child: None }
+                Kind::Nats { servers: Arc::new(servers), url, child: None }
             }
         };
         Ok(Self(Arc::new(Shared {
@@ -236,6 +240,18 @@ impl Source {
     pub fn has_services(&self) {
         if let Kind::Embedded { serves, .. } = &self.0.kind {
             serves.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whose the subjects of the bus are: nobody else's on a bus that is the run's own, those under a
+    /// prefix, or everybody's.
+    pub fn subjects(&self) -> String {
+        match &self.0.kind {
+            Kind::Embedded { .. } | Kind::Nats { child: Some(_), .. } => "own".to_owned(),
+            Kind::Nats { servers, .. } => match servers.prefix().tokens() {
+                Some(tokens) => format!("own, under `{tokens}`"),
+                None => "shared".to_owned(),
+            },
         }
     }
 
@@ -309,6 +325,19 @@ impl Source {
             Ok::<_, BusError>(())
         };
         let _ = tokio::time::timeout(Duration::from_secs(10), removing).await;
+    }
+}
+
+/// The address with a prefix for all subjects, unless it has one.
+fn with_prefix(url: &str, prefix: Option<&str>) -> Result<String, BusError> {
+    let given = Address::parse(url)?.prefix;
+    match prefix.filter(|_| given == Prefix::default()) {
+        None => Ok(url.to_owned()),
+        Some(prefix) => {
+            Prefix::read(prefix)?;
+            let joint = if url.contains('?') { '&' } else { '?' };
+            Ok(format!("{url}{joint}prefix={prefix}"))
+        }
     }
 }
 

@@ -69,8 +69,10 @@ impl Connection {
         let messages = self.subscribe(&format!("{inbox}.*"), None, 2 * BATCH, None).await?;
         // A run's own stream has its prefix; one that the system made has none.
         let mut names = vec![nats.stream_name(what.stream)];
-        names.extend(what.run.map(|run| prefixed(run, what.stream)));
-        names.rotate_right(1);
+        if nats.servers().prefix().tokens().is_none() {
+            names.extend(what.run.map(|run| prefixed(run, what.stream)));
+            names.rotate_right(1);
+        }
         let mut made = Err(Failure::new("jetstream", "stream not found"));
         for stream in names {
             made = nats
@@ -103,14 +105,15 @@ impl Connection {
 
 impl Connection {
     /// Nobody has made the stream: it holds what is consumed from it, and ends with this process. It bears no
-    /// run's prefix, for a service is the system and not the run: who publishes finds it by its name.
+    /// run's name, for a service is the system and not the run: who publishes finds it by its own.
     async fn make_and_consume(&self, what: Consumption<'_>) -> Result<String, Failure> {
         let Some(nats) = self.nats() else { return Err(Failure::new("jetstream", "no streams")) };
         let (name, subjects) = (what.stream.to_owned(), vec![what.filter.to_owned()]);
         let spec = StreamSpec { name, subjects, ..StreamSpec::default() };
-        nats.create_stream(what.stream, &spec).await?;
-        nats.create_consumer(what.stream, what.consumer, true, Some(what.filter)).await?;
-        Ok(what.stream.to_owned())
+        let name = nats.stream_name(what.stream);
+        nats.create_stream(&name, &spec).await?;
+        nats.create_consumer(&name, what.consumer, true, Some(what.filter)).await?;
+        Ok(name)
     }
 }
 

@@ -71,29 +71,37 @@ impl Nats {
 
     /// The server's name of a stream that the workload names.
     pub fn stream_name(&self, name: &str) -> String {
+        if let Some(own) = self.servers().prefix().stream(name) {
+            return own;
+        }
         let prefixed = prefixed(self.servers().run(), name);
         if self.servers().has_stream(&prefixed) { prefixed } else { name.to_owned() }
     }
 
     /// Makes sure that a stream exists.
     pub async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), Failure> {
-        let prefixed = prefixed(self.servers().run(), &spec.name);
-        if self.servers().has_stream(&prefixed) {
+        let own = self.servers().prefix().stream(&spec.name);
+        // One that is there already is used: the system's, or under a prefix whoever's of it was first.
+        let existing = own.clone().unwrap_or_else(|| spec.name.clone());
+        let made = own.unwrap_or_else(|| prefixed(self.servers().run(), &spec.name));
+        if self.servers().has_stream(&made) {
             return Ok(());
         }
-        match self.ask(format!("STREAM.INFO.{}", spec.name), &json!({})).await {
+        match self.ask(format!("STREAM.INFO.{existing}"), &json!({})).await {
             Ok(_) => return Ok(()),
             Err(failure) if failure.message.contains("stream not found") => {}
             Err(failure) => return Err(failure),
         }
-        self.create_stream(&prefixed, spec).await
+        self.create_stream(&made, spec).await
     }
 
     /// Makes a stream of that name on the server, which is removed when this bus is closed.
     pub async fn create_stream(&self, name: &str, spec: &StreamSpec) -> Result<(), Failure> {
+        let prefix = self.servers().prefix();
+        let subjects: Vec<_> = spec.subjects.iter().map(|it| prefix.put(it.clone())).collect();
         let config = json!({
             "name": name,
-            "subjects": spec.subjects,
+            "subjects": subjects,
             "storage": if spec.memory { "memory" } else { "file" },
             "max_msgs": spec.max_messages.map_or(-1, |most| i64::try_from(most).unwrap_or(-1)),
             "retention": "limits",
@@ -136,6 +144,7 @@ impl Nats {
         }
         let mut subject = format!("CONSUMER.CREATE.{stream}.{name}");
         if let Some(filter) = filter {
+            let filter = self.servers().prefix().put(filter.to_owned());
             config["filter_subject"] = json!(filter);
             let _ = write!(subject, ".{filter}");
         }

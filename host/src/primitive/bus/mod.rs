@@ -14,6 +14,7 @@ mod inbox;
 mod jetstream;
 mod measured;
 mod nats;
+mod prefix;
 mod replies;
 mod server;
 mod subject;

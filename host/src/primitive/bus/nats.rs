@@ -35,6 +35,7 @@ use super::{
     delivery::{Arrival, Ledger, SETTLE, Sender, Sent, Stamp, Tracked},
     held::{Held, Place as HeldPlace, Watch},
     inbox::{Inbox, Put, Received},
+    prefix::Prefix,
     replies::{Place, Replies, Reply, Ticket},
     subject::{SEQUENCE_HEADER, shown},
     table::{Reader, Table},
@@ -165,6 +166,11 @@ impl Servers {
     /// The run's id.
     pub fn run(&self) -> &str {
         &self.run
+    }
+
+    /// What all subjects begin with.
+    pub const fn prefix(&self) -> &Prefix {
+        &self.address.prefix
     }
 
     fn streams(&self) -> MutexGuard<'_, Vec<String>> {
@@ -494,7 +500,7 @@ impl Nats {
             self.number(&message.subject, &mut headers, sending, &mut promised)?;
         }
         let outbound = OutboundMessage {
-            subject: Subject::from(message.subject),
+            subject: Subject::from(self.servers.prefix().put(message.subject)),
             reply: message.reply_to.map(Subject::from),
             payload: message.payload,
             headers,
@@ -572,9 +578,10 @@ impl Nats {
         tracking: Option<Measuring>,
     ) -> Result<Interest, Failure> {
         self.connected()?;
+        let subject = self.servers.prefix().put(pattern.to_owned());
         let made = match queue {
-            Some(queue) => self.client.queue_subscribe(pattern.to_owned(), queue.to_owned()).await,
-            None => self.client.subscribe(pattern.to_owned()).await,
+            Some(queue) => self.client.queue_subscribe(subject, queue.to_owned()).await,
+            None => self.client.subscribe(subject).await,
         };
         let subscriber = made.map_err(|error| Failure::new("refused", chain(&error)))?;
         self.round_trip().await?;
@@ -584,7 +591,7 @@ impl Nats {
             inbox,
             ending: ending.clone(),
             tracking: None,
-            run: self.servers.run.clone(),
+            servers: self.servers.clone(),
         };
         let mut interest = Interest { ending, tracked: None };
         if let Some((tracking, tracked, id, ended)) = tracking {
@@ -628,7 +635,7 @@ struct Intake {
     inbox: Arc<Inbox>,
     ending: Arc<Notify>,
     tracking: Option<(Tracking, Arc<Tracked>, Ended)>,
-    run: String,
+    servers: Arc<Servers>,
 }
 
 impl Intake {
@@ -665,7 +672,8 @@ impl Intake {
 
     /// Takes the host's header out and notes the delivery.
     fn note(&self, message: async_nats::Message) -> Received {
-        let (message, sequence) = received(message);
+        let (mut message, sequence) = received(message);
+        message.subject = self.servers.prefix().take(message.subject);
         let Some((tracking, tracked, ended)) = &self.tracking else {
             return Received::plain(message);
         };
@@ -681,7 +689,7 @@ impl Intake {
         tracked: &Tracked,
         ended: &Ended,
     ) -> Option<Arrival> {
-        let numbers = sequence.strip_prefix(&self.run)?.strip_prefix(',')?;
+        let numbers = sequence.strip_prefix(self.servers.run())?.strip_prefix(',')?;
         let (sender, sequence) = numbers.split_once(',')?;
         let stamp = Stamp { sender: sender.parse().ok()?, sequence: sequence.parse().ok()? };
         let departure = ended.ledger().find(&message.subject, stamp)?;

@@ -297,8 +297,14 @@ pub struct Connection(raw::Connection);
 /// # use wavetank_sdk::{bus, Result};
 /// # fn f() -> Result {
 /// let mut held = Vec::new();
-/// while let (Ok(connection), true) = (bus::connect(None, None)?, held.len() < 1000) {
-///     held.push(connection);
+/// while held.len() < 1000 {
+///     match bus::connect(None, None)? {
+///         Ok(connection) => held.push(connection),
+///         Err(refused) => {
+///             wavetank_sdk::warn(&refused.message);
+///             break;
+///         }
+///     }
 /// }
 /// # Ok(()) }
 /// ```

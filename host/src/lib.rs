@@ -29,7 +29,7 @@
 //! | [`diagnostic`] | one error in what a user wrote: message, place, next step |
 //! | [`metric`] | what was measured: tags, recorder, cells, snapshots (pure) |
 //! | [`plan`] | what to run: scenarios, schedules, thresholds, limits; valid once built (pure) |
-//! | [`verdict`] | thresholds and validity as a fold over snapshots (pure) |
+//! | [`verdict`] | thresholds and validity as a fold over snapshots; runs against runs (pure) |
 //! | [`primitive`] | what a workload may do to the world; the one place an operation is timed |
 //! | [`target`] | the system under test as processes: start, ready, stop, kill, restart, sample |
 //! | [`workload`] | where virtual users come from: scripts and components |

@@ -7,16 +7,16 @@
 //! gives it. The spread of the slopes is widened by the Student quantile of as many blocks as there are,
 //! because few blocks tell little of their own spread. Seeded, so that one run has one interval.
 
-use rand::{RngExt as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_pcg::Pcg64Mcg;
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
+
+use super::blocks;
 
 /// Points below which no slope is claimed.
 pub(super) const LEAST_POINTS: usize = crate::plan::GROWTH_SECONDS;
 /// Draws of the bootstrap.
 const DRAWS: usize = 1_000;
-/// Blocks at the least: longer ones would leave nothing to draw from.
-const LEAST_BLOCKS: usize = 5;
 
 /// A slope.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,20 +33,16 @@ pub(super) fn slope(points: &[(f64, f64)], relative: bool, seed: u64) -> Option<
     let line = Line::fit(points).filter(|_| points.len() >= LEAST_POINTS)?;
     let value = line.value(0.0, 0.0, relative)?;
     let residuals: Vec<f64> = points.iter().map(|(x, y)| y - line.at(*x)).collect();
-    let (n, length) = (points.len(), block_length(&residuals));
+    // Residuals of a line look less alike than the noise was, by about (2 + 4ρ)/n.
+    let (n, length) = (points.len(), blocks::length(&residuals, [2.0, 4.0]));
     let mut random = Pcg64Mcg::seed_from_u64(seed);
     let mut drawn = Vec::with_capacity(DRAWS);
     for _ in 0..DRAWS {
-        let (mut tilt, mut shift, mut place) = (0.0, 0.0, 0);
-        while place < n {
-            let first = random.random_range(0..n);
-            for step in 0..length.min(n - place) {
-                let residual = residuals[(first + step) % n];
-                tilt += (points[place].0 - line.centre) * residual;
-                shift += residual;
-                place += 1;
-            }
-        }
+        let (mut tilt, mut shift) = (0.0, 0.0);
+        blocks::draw(&mut random, n, length, |place, index| {
+            tilt += (points[place].0 - line.centre) * residuals[index];
+            shift += residuals[index];
+        });
         drawn.extend(line.value(tilt / line.spread, shift / n as f64, relative));
     }
     let blocks = n as f64 / length as f64;
@@ -98,19 +94,6 @@ impl Line {
         };
         value.is_finite().then_some(value)
     }
-}
-
-/// How long blocks have to be for residuals that remember.
-fn block_length(residuals: &[f64]) -> usize {
-    let n = residuals.len() as f64;
-    let squares: f64 = residuals.iter().map(|one| one * one).sum();
-    let products: f64 = residuals.windows(2).map(|pair| pair[0] * pair[1]).sum();
-    let measured = if squares > 0.0 { products / squares } else { 0.0 };
-    // Residuals of a line look less alike than the noise was, by about (2 + 4ρ)/n.
-    let memory = (measured + 4.0_f64.mul_add(measured, 2.0) / n).clamp(0.0, 0.97);
-    let factor = 4.0 * memory.powi(2) / (1.0 - memory.powi(2)).powi(2);
-    let wanted = (1.5 * factor * n).cbrt().ceil().max(1.0) as usize;
-    wanted.min(residuals.len() / LEAST_BLOCKS).max(1)
 }
 
 fn deviation(values: &[f64]) -> Option<f64> {

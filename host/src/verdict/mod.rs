@@ -2,8 +2,10 @@
 //!
 //! Pure: values in, values out. The engine feeds every [`crate::metric::Snapshot`] to a [`Judge`];
 //! nothing else of the run is remembered, so a run of a day is judged in the memory of a run of a
-//! minute.
+//! minute. [`comparison`] sets runs against each other, by their figures.
 
+mod blocks;
+pub mod comparison;
 mod course;
 mod derived;
 mod evaluate;

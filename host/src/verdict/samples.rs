@@ -118,6 +118,30 @@ impl Samples {
         }
     }
 
+    /// The values of a trend in steps, rising, and how often each was there; censored samples at infinity.
+    /// `None` of any other kind.
+    pub(super) fn spread(&self) -> Option<Vec<(f64, u64)>> {
+        let Self::Trend(trend) = self else { return None };
+        let known =
+            trend.values.iter().map(|(value, count)| ((*value).min(trend.max) as f64, *count));
+        let unknown = (trend.unknown > 0).then_some((f64::INFINITY, trend.unknown));
+        Some(known.chain(unknown).collect())
+    }
+
+    /// What is divided by what for a mean, a share or a rate per second, of one second; `None` where the
+    /// aggregate is none of these, or censored samples leave it open.
+    pub(super) fn parts(&self, aggregate: Aggregate) -> Option<(f64, f64)> {
+        match (self, aggregate) {
+            (Self::Counter(sum), Aggregate::Rate) => Some((*sum, 1.0)),
+            (Self::Rate(rate), Aggregate::Rate) => Some((rate.hits as f64, rate.total as f64)),
+            (Self::Gauge(gauge), Aggregate::Mean) => Some((gauge.sum, gauge.count as f64)),
+            (Self::Trend(trend), Aggregate::Mean) if trend.unknown == 0 => {
+                Some((trend.sum, trend.known as f64))
+            }
+            _ => None,
+        }
+    }
+
     /// A figure of these samples, in the metric's unit (`step` is what one step of a trend stands
     /// for); `seconds` is how long they took, for rates per second. `None` without samples; a
     /// counter without samples is 0.
@@ -293,7 +317,7 @@ impl Distribution {
 
 /// ⌈q·n⌉, from 1 to n. Products that miss a whole number by floating-point error only are that
 /// number, or p(95) of 100 samples would be the 96th.
-fn rank(q: f64, n: u64) -> u64 {
+pub(super) fn rank(q: f64, n: u64) -> u64 {
     let exact = q * n as f64;
     let nearest = exact.round();
     let ceiling =

@@ -4,6 +4,7 @@
 mod beside;
 mod bus;
 mod check;
+mod compare;
 mod component;
 mod connections;
 mod contract;

@@ -90,7 +90,7 @@ fn it_lists_the_subcommands_that_exist() {
 fn its_flags_exist() {
     let workplace = Workplace::new(WAVETANK);
     let mut known = BTreeSet::new();
-    for subcommand in ["run", "check", "inspect", "serve", "doctor"] {
+    for subcommand in ["run", "check", "inspect", "serve", "compare", "ab", "doctor"] {
         let help = workplace.run(&[subcommand, "--help"]).stdout;
         known.extend(flags(&help));
     }

@@ -15,13 +15,26 @@ pub struct Allowed {
     pub database: bool,
     /// `existing-data`: `--db-schema` may name a schema with tables in it.
     pub existing_data: bool,
+    /// `other-machine`: the baseline may be a run of any.
+    pub machines: Machines,
     /// `superuser`: the database's user may be one.
     pub superuser: bool,
     /// `target=NAME`: targets that the workload may start and stop; `*` for all.
     pub targets: Vec<String>,
 }
 
-const CAPABILITIES: [&str; 5] = ["bus", "db", "existing-data", "superuser", "target"];
+/// Of which machines a baseline may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Machines {
+    /// Of this one.
+    #[default]
+    This,
+    /// Of any; that it is another is said.
+    Any,
+}
+
+const CAPABILITIES: [&str; 6] =
+    ["bus", "db", "existing-data", "other-machine", "superuser", "target"];
 
 impl Allowed {
     /// Reads the flags.
@@ -40,6 +53,7 @@ impl Allowed {
                 }
                 ("db", None) => allowed.database = true,
                 ("existing-data", None) => allowed.existing_data = true,
+                ("other-machine", None) => allowed.machines = Machines::Any,
                 ("superuser", None) => allowed.superuser = true,
                 ("target", Some(name)) => allowed.targets.push(name.to_owned()),
                 ("target", None) => {
@@ -75,10 +89,12 @@ mod tests {
     #[test]
     fn capabilities_are_read_and_others_refused() {
         let flags: Vec<String> =
-            ["bus=a.>", "bus=b", "db", "superuser", "target=x"].map(str::to_owned).into();
+            ["bus=a.>", "bus=b", "db", "superuser", "target=x", "other-machine"]
+                .map(str::to_owned)
+                .into();
         let allowed = Allowed::parse(&flags).unwrap();
         assert_eq!(allowed.bus, ["a.>", "b"]);
-        assert_eq!(allowed.targets, ["x"]);
+        assert_eq!((allowed.targets, allowed.machines), (vec!["x".to_owned()], Machines::Any));
         assert!(allowed.database && allowed.superuser && !allowed.existing_data);
         for wrong in ["bus", "target", "bus=a b", "dbs", "everything", "db=x"] {
             assert!(Allowed::parse(&[wrong.to_owned()]).is_err(), "{wrong}");

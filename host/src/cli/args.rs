@@ -1,8 +1,12 @@
 //! The command line as it is typed. What it means is decided elsewhere; nothing here does I/O.
 
+mod comparison;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use comparison::{AbArgs, CompareArgs, ComparisonFormat, TermsArgs};
 
 /// A scenario runner for event-driven systems whose numbers can be trusted.
 #[derive(Debug, Parser)]
@@ -41,6 +45,10 @@ pub enum Action {
         #[command(subcommand)]
         action: RunsAction,
     },
+    /// Say whether runs got worse than others: one or many against many
+    Compare(CompareArgs),
+    /// Run two things in turn, pair by pair, and say whether one is worse
+    Ab(AbArgs),
     /// Start a new script
     #[command(subcommand)]
     Script(ScriptAction),
@@ -186,10 +194,14 @@ pub struct RunArgs {
     /// attached to with `pid:N`, `pidfile:PATH`, `port:N`; repeat for more
     #[arg(long = "target", value_name = "NAME=COMMAND")]
     pub targets: Vec<String>,
-    /// Allows what is refused by default: `bus=PATTERN`, `db`, `existing-data`, `superuser`,
-    /// `target=NAME`
+    /// Allows what is refused by default: `bus=PATTERN`, `db`, `existing-data`, `other-machine`,
+    /// `superuser`, `target=NAME`
     #[arg(long = "allow", value_name = "CAPABILITY[=PATTERN]")]
     pub allow: Vec<String>,
+    /// Compares the run with an earlier one, which thresholds can name as `baseline`: a run's folder or
+    /// id, a summary's file, or `latest:TAG`
+    #[arg(long, value_name = "RUN|FILE|latest:TAG")]
+    pub baseline: Option<String>,
     /// The run's folder (default: `wavetank-runs/<time>-<name>`)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -69,6 +69,22 @@ pub struct ServiceInput {
     plan: Arc<Plan>,
 }
 
+/// This machine, without a bus and a database.
+pub fn machine_here() -> Environment {
+    let facts = machine::facts();
+    let fact = |name: &str| facts.get(name).cloned().unwrap_or_default();
+    Environment {
+        os: fact("os"),
+        kernel: fact("kernel"),
+        cpu: fact("cpu"),
+        cores: machine::cores() as u32,
+        ram_bytes: fact("ram_bytes").parse().unwrap_or(0),
+        clock_source: fact("clock_source"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Environment::default()
+    }
+}
+
 /// What rows say of bus and database addresses.
 pub fn backend(bus: &str, database: &str) -> Backend {
     match (bus, database::has_connections(database)) {
@@ -208,19 +224,11 @@ impl Backends {
 
     /// Where the run took place, for its summary.
     pub fn environment(&self) -> Environment {
-        let facts = machine::facts();
-        let fact = |name: &str| facts.get(name).cloned().unwrap_or_default();
         Environment {
-            os: fact("os"),
-            kernel: fact("kernel"),
-            cpu: fact("cpu"),
-            cores: machine::cores() as u32,
-            ram_bytes: fact("ram_bytes").parse().unwrap_or(0),
-            clock_source: fact("clock_source"),
             bus: self.bus.describe(),
             subjects: self.bus.subjects(),
             database: self.database.describe(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..machine_here()
         }
     }
 

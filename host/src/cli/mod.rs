@@ -4,14 +4,18 @@
 //! Standard output carries what was asked for (the summary, a schema); everything else goes to
 //! standard error.
 
+mod ab;
 mod allow;
 mod args;
 mod backends;
+mod baseline;
 mod check;
+mod compare;
 mod diagnose;
 mod doctor;
 mod folder;
 mod forecast;
+mod history;
 mod inspect;
 mod load;
 mod machine;
@@ -81,6 +85,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Failed> {
         Action::Serve(args) => serve::serve(args),
         Action::Report(args) => report::report(&args),
         Action::Runs { runs: folder, action } => runs::runs(&folder, &action),
+        Action::Compare(args) => compare::compare(&args),
+        Action::Ab(args) => ab::ab(&args),
         Action::Script(action) => script::script(&action),
         Action::Schema { format: SchemaFormat::Summary } => {
             out(&format!("{:#}", schemars::schema_for!(crate::run::summary::Summary).to_value()));

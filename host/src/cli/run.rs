@@ -7,6 +7,7 @@ use super::{
     allow::Allowed,
     args::{BackendArgs, FailOn, RunArgs, ScenarioArgs, WorkloadArgs},
     backends::{self, Backends},
+    baseline::{self, Baseline},
     folder, forecast, load,
     print::out,
     progress::Screen,
@@ -42,11 +43,13 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     if database::has_connections(args.backends.database()) {
         plan.share_connections(scenario.shards).map_err(load::configuration)?;
     }
-    let plan = Arc::new(plan);
     if args.dry_run {
         out(&forecast::render(&plan));
         return Ok(ExitCode::SUCCESS);
     }
+    let baseline = Baseline::of(&args, &allowed, &plan.name)?;
+    baseline::prepare(&mut plan, baseline.as_ref())?;
+    let plan = Arc::new(plan);
     let started = jiff::Timestamp::now();
     let id = folder::run_id(&plan.name, started);
     let folder = folder::make(args.out.as_deref(), &id)?;
@@ -96,7 +99,10 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
         Ok((outcome, environment))
     })?;
     let info = RunInfo { complete: outcome.complete, ..info };
-    let summary = judge(&args, &plan, outcome, &info, &environment);
+    let mut summary = judge(&args, &plan, outcome, &info, &environment);
+    if let Some(baseline) = &baseline {
+        baseline.judge(&mut summary, args.fail_on);
+    }
     tell(&args, &folder, &summary)
 }
 

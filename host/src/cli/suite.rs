@@ -15,6 +15,7 @@ use super::{
     allow::Allowed,
     args::{ChoiceArgs, FailOn, RunArgs, ScenarioArgs, Tag, WorkloadArgs},
     backends::{self, Backends, ServiceInput},
+    baseline::{self, Baseline},
     folder, forecast, load,
     print::{out, say},
     report::not_written,
@@ -98,12 +99,16 @@ pub fn read(path: &Path) -> Result<Suite, Failed> {
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
     refuse_flags_of_one(args)?;
     let allowed = Allowed::parse(&args.allow)?;
-    let course = Course::plan(args)?;
+    let mut course = Course::plan(args)?;
     if args.dry_run {
         for job in &course.jobs {
             out(&forecast::render(&job.plan));
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    let baseline = Baseline::of(args, &allowed, &course.suite.name)?;
+    for job in &mut course.jobs {
+        baseline::prepare(Arc::make_mut(&mut job.plan), baseline.as_ref())?;
     }
     let started = jiff::Timestamp::now();
     let id = folder::run_id(&course.suite.name, started);
@@ -122,6 +127,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
     let SuiteStart { run, skipped, order, notes, fail_on_warn, .. } = start;
     let mut joined = summary::Suite { run, skipped, order, fail_on_warn, cut }.join(parts);
     joined.remarks.extend(notes);
+    if let Some(baseline) = &baseline {
+        baseline.judge(&mut joined, args.fail_on);
+    }
     tell(args, &folder, &joined)
 }
 
@@ -283,11 +291,11 @@ impl Course {
         };
         overrides.thresholds.clone_from(&entry.thresholds);
         overrides.rows = rows;
+        overrides.name = Some(entry.name.clone());
         let mut plan = load::plan_with(&program, &workload, overrides)?;
         if database::has_connections(&self.database) {
             plan.share_connections(args.scenario.shards).map_err(load::configuration)?;
         }
-        plan.name.clone_from(&entry.name);
         let name = format!("{:02}-{}", self.jobs.len() + 1, entry.name);
         self.jobs.push(Job { entry: entry.clone(), name, workload, program, plan: Arc::new(plan) });
         Ok(())

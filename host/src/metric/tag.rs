@@ -256,8 +256,25 @@ impl Selector {
         if self.0.is_empty() {
             return true;
         }
-        let resolved = tags.resolve(names);
-        self.0.iter().all(|(key, value)| resolved.get(key) == Some(value))
+        self.is_in(&tags.resolve(names))
+    }
+
+    /// The same for tags as a summary keeps them.
+    pub fn matches_written(&self, kind: Kind, tags: &BTreeMap<String, String>) -> bool {
+        let names = |key| self.0.contains_key(key);
+        if tags.contains_key("phase") && !names("phase") {
+            return false;
+        }
+        let failed = tags.get("outcome").is_some_and(|outcome| outcome == "error");
+        if kind == Kind::Trend && failed && !names("outcome") && !names("error") {
+            return false;
+        }
+        self.is_in(tags)
+    }
+
+    /// Whether all of its tags are among these.
+    fn is_in(&self, tags: &BTreeMap<String, String>) -> bool {
+        self.0.iter().all(|(key, value)| tags.get(key) == Some(value))
     }
 
     /// As it is written: empty, or `{a:b,c:d}`.

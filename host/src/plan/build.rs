@@ -170,7 +170,7 @@ impl Plan {
         let consumers = consumers.unwrap_or_default();
         let declared: Vec<_> = declared.into_iter().map(|draft| draft.scenario).collect();
         let mut plan = Self {
-            name,
+            name: overrides.name.unwrap_or(name),
             shards: shards(&scenarios, overrides.shards, cores)?,
             scenarios,
             registry: Arc::default(),

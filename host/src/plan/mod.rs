@@ -5,6 +5,7 @@
 //! way from the first to the second, and does no I/O. Schedules are pure functions of the plan and
 //! a segment of it; nothing here knows what time it is.
 
+mod baseline;
 mod build;
 mod declare;
 mod derived;

@@ -21,6 +21,8 @@ pub struct Options(pub serde_json::Map<String, Value>);
 /// What replaces or adds to the options, from flags and environment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overrides {
+    /// What the run is called, where a suite has a name for it.
+    pub name: Option<String>,
     /// Shortcuts; they replace all scenarios.
     pub shortcuts: Shortcuts,
     /// Only this scenario.

@@ -6,11 +6,11 @@
 //! rebuilds one can see that it is the same: another version of this tool may read the same inputs in
 //! another way.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, PlanInput};
+use super::{Plan, PlanInput, threshold::Stored};
 use crate::diagnostic::Diagnostic;
 
 /// The inputs of a plan, and how it was fitted to the machine.
@@ -21,12 +21,15 @@ pub struct Recipe {
     pub(super) fits: Vec<(u32, String)>,
     /// The shards that were left by [`Plan::share_connections`].
     pub(super) shards: Option<usize>,
+    /// The figures that [`Plan::set_baseline`] found, in the order in which it asked for them.
+    #[serde(default)]
+    pub(super) baseline: Vec<Option<Stored>>,
 }
 
 impl Recipe {
     /// The recipe of a plan that is about to be built.
     pub(super) fn new(input: &PlanInput) -> Self {
-        Self { input: input.clone(), fits: Vec::new(), shards: None }
+        Self { input: input.clone(), ..Self::default() }
     }
 
     /// Builds the plan again.
@@ -36,6 +39,9 @@ impl Recipe {
             plan.fit(*room, why);
         }
         plan.shards = self.shards.unwrap_or(plan.shards);
+        let mut stored = self.baseline.iter().copied();
+        plan.put_baseline(|_, _, _| stored.next().flatten());
+        plan.recipe = Arc::new(self.clone());
         Ok(plan)
     }
 }
@@ -91,7 +97,7 @@ mod tests {
             "scenarios": { "steady": {
                 "executor": "constant-arrival-rate", "rate": 0.1 + 0.2, "duration": "7s",
             } },
-            "thresholds": { "iteration_duration{scenario:steady}": ["p(95) < 10.3ms", "mean < 5ms over last 3s"] },
+            "thresholds": { "iteration_duration{scenario:steady}": ["p(95) < 10.3ms", "mean over last 3s < 5ms"] },
             "metrics": { "own": "trend" },
         });
         let serde_json::Value::Object(options) = options else { unreachable!() };

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metric::Selector;
+use crate::{diagnostic::Diagnostic, metric::Selector};
 
 /// One threshold of a plan: an expression over one metric, and how a miss is taken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,6 +125,25 @@ pub enum Window {
     After(Duration),
 }
 
+impl Aggregate {
+    /// As it is written.
+    pub fn text(self) -> String {
+        let word = match self {
+            Self::Mean => "mean",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Median => "med",
+            Self::Stddev => "stddev",
+            Self::Percentile(percent) => return format!("p({percent})"),
+            Self::Count => "count",
+            Self::Rate => "rate",
+            Self::Value => "value",
+            Self::Slope => "slope",
+        };
+        word.to_owned()
+    }
+}
+
 /// `<`, `==` and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Comparison {
@@ -165,7 +184,50 @@ pub enum Operand {
     Baseline {
         /// What it is multiplied with.
         factor: f64,
+        /// The same figure of the baseline, once there is one ([`crate::plan::Plan::set_baseline`]).
+        stored: Option<Stored>,
     },
+}
+
+/// A figure of a finished run, as its summary keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    /// What it is at least.
+    pub low: f64,
+    /// What it is at most; `None` where censored samples leave it open.
+    pub high: Option<f64>,
+    /// Known samples.
+    pub samples: u64,
+    /// Censored samples.
+    pub censored: u64,
+}
+
+/// A figure of a metric, as it is written in formulas and operands: `bus_requests.count{op:stats}`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FigureName {
+    /// The metric.
+    pub metric: String,
+    /// Which figure; `None` where only the metric was named.
+    pub aggregate: Option<Aggregate>,
+    /// Of which samples.
+    pub selector: Selector,
+}
+
+impl FigureName {
+    /// Reads `metric.aggregate{tag:value}`, or `metric{tag:value}` for the figure that its kind suggests.
+    pub fn parse(text: &str) -> Result<Self, Diagnostic> {
+        grammar::named(text).map_err(|fault| {
+            Diagnostic::new(fault.message).help(fault.help).at("metric", text, fault.range)
+        })
+    }
+}
+
+/// What an expression asks of the figures of its own metric over the whole run, without what it limits them
+/// to; nothing of a text that is no expression.
+pub fn asked(expression: &str) -> Vec<(Aggregate, Comparison)> {
+    let written = grammar::expression(expression).unwrap_or_default();
+    let whole = written.into_iter().flatten().filter(|it| it.window.is_none());
+    whole.map(|it| (it.aggregate.value, it.comparison.value)).collect()
 }
 
 /// How a miss is taken.

@@ -4,6 +4,7 @@
 //! file prints the same page as the run did. What comes from workloads (names, messages, places) is
 //! hostile: nothing reaches a terminal but through [`printable`].
 
+pub mod comparison;
 pub mod json;
 pub mod printable;
 pub mod quantity;

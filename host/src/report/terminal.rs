@@ -11,6 +11,7 @@ mod targets;
 use anstyle::{AnsiColor, Style};
 
 use super::{
+    comparison,
     printable::printable,
     quantity::{digits, quantity, share, time},
 };
@@ -41,6 +42,7 @@ pub fn render(summary: &Summary, options: Options) -> String {
     page.head(summary);
     page.rows(summary);
     page.thresholds(summary);
+    page.baseline(summary);
     page.checks(summary);
     page.derived(summary);
     drivers::scaling(&mut page, summary);
@@ -185,6 +187,18 @@ impl Page {
             self.note(6, &observation(threshold, shares));
             if let Some(reason) = &threshold.reason {
                 self.note(6, &printable(reason, 4 * TEXT));
+            }
+        }
+    }
+
+    /// How the run stands to those that it was started with as its baseline.
+    fn baseline(&mut self, summary: &Summary) {
+        let Some(found) = &summary.baseline else { return };
+        self.title("baseline");
+        for (style, line) in comparison::lines(found) {
+            for line in wrap(&line, 78) {
+                let line = self.paint(style, &line);
+                self.line(&format!("  {line}"));
             }
         }
     }
@@ -630,7 +644,7 @@ fn figures(values: &TrendValues, unit: Unit, duration_s: f64) -> [[String; 6]; 2
 }
 
 /// Lines of at most `width` characters, broken between words; a longer word is broken anywhere.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split(' ') {

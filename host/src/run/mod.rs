@@ -15,6 +15,7 @@
 
 pub mod chronicle;
 mod collect;
+pub mod comparison;
 mod conduct;
 pub mod event;
 mod facts;

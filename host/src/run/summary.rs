@@ -5,6 +5,7 @@
 //! nanoseconds. There is never a NaN: a value that is missing is null. Texts of workloads are kept as
 //! they were, hostile until a report escapes them.
 
+mod figure;
 mod joined;
 mod rows;
 
@@ -14,6 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
+use super::comparison::Comparison;
 use crate::{
     metric::{Builtin, Cell, Kind, Names, Phase, Selector, TagSet, Totals, Trend, Unit},
     plan::{Backend, Plan, threshold::Aggregate},
@@ -59,6 +61,9 @@ pub struct Summary {
     pub scenarios: Vec<ScenarioFacts>,
     /// Iteration errors by scenario, kind and message.
     pub errors: Vec<ErrorFacts>,
+    /// How it compares with the baseline that it was started with.
+    #[serde(default)]
+    pub baseline: Option<Comparison>,
     /// What the reader should know.
     pub remarks: Vec<String>,
     /// Processes under test.
@@ -352,6 +357,7 @@ impl Summary {
             checks: checks(&input),
             scenarios: facts.scenarios,
             errors: facts.errors,
+            baseline: None,
             remarks: facts.remarks,
             targets: facts.targets,
             runner: facts.runner,
@@ -492,7 +498,7 @@ fn head(metric: &crate::metric::Metric) -> MetricHead {
 }
 
 /// What was measured in so many seconds.
-fn values_of(cell: &Cell<u64>, unit: Unit, seconds: f64) -> Values {
+pub(in crate::run) fn values_of(cell: &Cell<u64>, unit: Unit, seconds: f64) -> Values {
     match cell {
         Cell::Counter(count) => Values::Counter {
             count: finite(*count),

@@ -135,13 +135,13 @@ fn nothing(why: impl Into<String>, unit: String) -> Evaluated {
 }
 
 /// The unit of a figure.
-pub(super) fn unit_of(metric: &Metric, aggregate: Aggregate) -> String {
-    match (metric.kind, aggregate) {
+pub(crate) fn unit_of(kind: Kind, unit: Unit, aggregate: Aggregate) -> String {
+    match (kind, aggregate) {
         (Kind::Counter, Aggregate::Rate) | (_, Aggregate::Slope) => {
-            format!("{}/s", metric.unit.symbol())
+            format!("{}/s", unit.symbol())
         }
         (Kind::Rate, _) | (Kind::Trend, Aggregate::Count) => String::new(),
-        _ => metric.unit.symbol().to_owned(),
+        _ => unit.symbol().to_owned(),
     }
 }
 
@@ -151,7 +151,7 @@ fn assertion(scene: &Scene<'_>, threshold: &Threshold, assertion: &Assertion) ->
         return nothing(format!("there is no metric `{}`", threshold.metric), String::new());
     };
     let metric = registry.get(id);
-    let unit = unit_of(metric, assertion.aggregate);
+    let unit = unit_of(metric.kind, metric.unit, assertion.aggregate);
     let limit = match operand(scene, threshold, assertion, id) {
         Ok(limit) => limit,
         Err(why) => return nothing(why, unit),
@@ -205,7 +205,19 @@ fn operand(
 ) -> Result<Figure, String> {
     match &assertion.operand {
         Operand::Number(number) => Ok(Figure::exact(*number, 0)),
-        Operand::Baseline { .. } => Err("there is no baseline to compare with".to_owned()),
+        Operand::Baseline { factor, stored } => {
+            let Some(stored) = stored else {
+                return Err("there is no baseline that has samples of it".to_owned());
+            };
+            let ends = [stored.low * factor, stored.high.map_or(f64::INFINITY, |it| it * factor)];
+            Ok(Figure {
+                low: ends[0].min(ends[1]),
+                high: ends[0].max(ends[1]),
+                interval: None,
+                samples: stored.samples,
+                censored: stored.censored,
+            })
+        }
         Operand::Figure { factor, metric, aggregate, selector, window } => {
             let id = match metric {
                 None => own,
@@ -367,9 +379,14 @@ impl Subject<'_> {
                 "{n} samples; it takes {needed} to show this percentile at 95 %"
             )));
         }
-        if let Operand::Figure { aggregate, .. } = &self.assertion.operand {
+        let of_limit = match &self.assertion.operand {
+            Operand::Figure { aggregate, .. } => Some(*aggregate),
+            Operand::Baseline { .. } => Some(self.assertion.aggregate),
+            Operand::Number(_) => None,
+        };
+        if let Some(aggregate) = of_limit {
             let (n, needed) =
-                (self.limit.samples + self.limit.censored, needs(*aggregate, opposite(comparison)));
+                (self.limit.samples + self.limit.censored, needs(aggregate, opposite(comparison)));
             if n < needed {
                 return Some(Outcome::Insufficient(format!(
                     "the limit rests on {n} samples; it takes {needed} to show that percentile at 95 %"

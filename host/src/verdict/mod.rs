@@ -28,6 +28,7 @@ mod validity;
 mod window;
 
 pub use derived::DerivedValue;
+pub(crate) use evaluate::unit_of;
 pub use exit::Cause;
 pub use facts::{ErrorFacts, Facts, RunnerFacts, ScenarioFacts};
 pub use judge::{Judge, windowed};

@@ -418,7 +418,8 @@ fn shortcuts_of_flags_replace_all_scenarios_and_keep_their_function() {
     let only = &plan.scenarios[0];
     assert_eq!((only.name.as_str(), only.exec.as_str()), ("default", "user_stats"));
     let thresholds: Vec<_> = plan.thresholds.iter().map(|it| it.metric.as_str()).collect();
-    let defaults = ["iteration_errors", "bus_request_failed", "db_query_failed"];
+    let defaults =
+        ["iteration_errors", "bus_request_failed", "bus_connect_failed", "db_query_failed"];
     assert_eq!(thresholds[0], "iterations");
     assert_eq!(thresholds[1..], defaults);
     assert_eq!(plan.notes.len(), 4, "{:?}", plan.notes);

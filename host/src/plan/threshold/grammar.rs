@@ -66,7 +66,7 @@ pub(in crate::plan) struct Written {
 pub(in crate::plan) enum WrittenOperand {
     Number { value: f64, unit: Option<At<String>> },
     Figure { factor: f64, figure: Figure, window: Option<At<Window>> },
-    Baseline,
+    Baseline { factor: f64 },
 }
 
 /// `metric.aggregate{selector}`; also the leaf of a formula.
@@ -379,7 +379,7 @@ fn figure_or_baseline(input: &mut Input<'_>, factor: f64) -> Parsed<WrittenOpera
     let word = next_word(input);
     if word.value == "baseline" {
         take_word(input)?;
-        return Ok(WrittenOperand::Baseline);
+        return Ok(WrittenOperand::Baseline { factor });
     }
     if word.value.is_empty() {
         let range = rest(input);
@@ -407,6 +407,32 @@ pub(in crate::plan) fn figure(input: &mut Input<'_>) -> Parsed<Figure> {
     let aggregate = aggregate(input)?;
     let selector = if input.starts_with('{') { Some(selector(input)?) } else { None };
     Ok(Figure { metric, aggregate, selector })
+}
+
+/// `metric ("." aggregate)? selector?`, and nothing behind it.
+pub(super) fn named(text: &str) -> Result<super::FigureName, Fault> {
+    let help = "write it as in a formula: `bus_request_duration.p(99){op:user_stats}`";
+    if text.len() > LONGEST {
+        return Err(Fault::new(0..0, format!("{} bytes are too long for it", text.len()), help));
+    }
+    let whole = |input: &mut Input<'_>| -> Parsed<super::FigureName> {
+        let metric = take_word(input)?;
+        if metric.value.is_empty() {
+            return Fault::cut(rest(input), "a metric is missing", help);
+        }
+        let dot = opt_literal(input, ".")?;
+        let aggregate = dot.map(|_| aggregate(input)).transpose()?.map(|it| it.value);
+        let selector =
+            if input.starts_with('{') { selector(input)?.value } else { Selector::default() };
+        if !input.is_empty() {
+            let message = format!("`{}` does not belong here", shown(&input[..]));
+            return Fault::cut(rest(input), message, help);
+        }
+        Ok(super::FigureName { metric: metric.value, aggregate, selector })
+    };
+    whole(&mut Input::new(text)).map_err(|error| {
+        error.into_inner().unwrap_or_else(|_| Fault::new(0..text.len(), "it is cut off", help))
+    })
 }
 
 /// `{tag:value,tag:value}`

@@ -396,12 +396,10 @@ impl Universe<'_> {
             WrittenOperand::Number { value, unit } => {
                 Operand::Number(number(value, unit.as_ref(), dimension, &range)?)
             }
-            WrittenOperand::Baseline => {
-                return Err(Fault::new(
-                    range,
-                    "comparing with a baseline is not available yet",
-                    "compare with a number, or with a figure of this run",
-                ));
+            WrittenOperand::Baseline { factor } => {
+                let written = (written.aggregate.value, written.window.as_ref());
+                check_baseline(written, metric >= self.first_derived, &range)?;
+                Operand::Baseline { factor, stored: None }
             }
             WrittenOperand::Figure { factor, figure, window } => {
                 let other = self.check_figure(&figure, Some(metric))?;
@@ -430,6 +428,29 @@ impl Universe<'_> {
             operand,
         })
     }
+}
+
+/// Refuses what a finished run's summary does not keep.
+fn check_baseline(
+    (aggregate, window): (Aggregate, Option<&At<Window>>),
+    derived: bool,
+    range: &Range<usize>,
+) -> Result<(), Fault> {
+    if let Some(window) = window {
+        return Err(Fault::new(
+            window.range.clone(),
+            "a baseline keeps the figures of whole runs, none of a window",
+            "leave the window out, or compare with a figure of this run",
+        ));
+    }
+    if aggregate == Aggregate::Slope && !derived {
+        return Err(Fault::new(
+            range.clone(),
+            "a baseline keeps no slopes",
+            "compare with a number, or declare a derived metric of kind `growth` and compare that",
+        ));
+    }
+    Ok(())
 }
 
 /// A number with its unit, in the metric's own unit.

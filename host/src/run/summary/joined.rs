@@ -133,6 +133,7 @@ impl Suite {
             checks: Vec::new(),
             scenarios: Vec::new(),
             errors: Vec::new(),
+            baseline: None,
             remarks: Vec::new(),
             targets: Vec::new(),
             runner: runner(parts),

@@ -1,5 +1,6 @@
 //! Thresholds against arithmetic, on plans and snapshots made by hand.
 
+mod baseline;
 mod growth;
 mod midrun;
 mod validity;

@@ -33,7 +33,7 @@ pub(super) fn search(change: Value, metric: &str) -> Value {
 fn a_search_is_alone_and_judged_by_what_a_probe_can_show() {
     let built = plan(search(json!({}), "iterations"));
     let criteria = built.thresholds.iter().filter(|it| built.is_criterion(it)).count();
-    assert_eq!(criteria, 4, "its own and the defaults");
+    assert_eq!(criteria, 5, "its own and the defaults");
     assert_eq!(built.forecast().scenarios[0].planned, None);
     let with = |threshold: Value| {
         let mut options = search(json!({}), "iterations");

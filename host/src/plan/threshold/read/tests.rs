@@ -180,6 +180,23 @@ fn windows_belong_to_the_operand_that_they_follow() {
 }
 
 #[test]
+fn a_baseline_is_an_operand_with_a_factor_and_names_can_be_read_alone() {
+    for (source, factor) in [("p(95) < 1.1 * baseline", 1.1), ("mean<baseline", 1.0)] {
+        let found = assertion("bus_request_duration", source).operand;
+        assert_eq!(found, Operand::Baseline { factor, stored: None }, "{source}");
+    }
+    let name = crate::plan::threshold::FigureName::parse("a.p(99.9){op:b,stage:c}").unwrap();
+    assert_eq!((name.metric.as_str(), name.selector.text().as_str()), ("a", "{op:b,stage:c}"));
+    assert_eq!(name.aggregate, Some(Aggregate::Percentile(99.9)));
+    let asked =
+        crate::plan::threshold::asked("p(50) < 1ms and max over first 5s < 2s or count > 1");
+    let expected =
+        [(Aggregate::Percentile(50.0), Comparison::Less), (Aggregate::Count, Comparison::Greater)];
+    assert_eq!(asked, expected);
+    assert_eq!(crate::plan::threshold::asked("nonsense"), []);
+}
+
+#[test]
 fn errors_point_at_the_word_that_is_wrong() {
     let duration = "bus_request_duration";
     for (metric, source, message, under) in [
@@ -209,7 +226,8 @@ fn errors_point_at_the_word_that_is_wrong() {
         (duration, "mean each 5 < 5", "no unit", "5"),
         (duration, "mean each 500ms < 5", "is not possible", "500ms"),
         (duration, "mean < 5ms over first 10s", "belongs to a figure", "over"),
-        (duration, "mean < 0.9 * baseline", "not available yet", "0.9 * baseline"),
+        (duration, "mean over first 5s < baseline", "none of a window", "over first 5s"),
+        ("vus", "slope < 2 * baseline", "keeps no slopes", "2 * baseline"),
         (duration, "mean < 2 * nothing.mean", "no metric `nothing`", "nothing"),
         (duration, "mean < bus_requests.count", "cannot be compared", "bus_requests.count"),
         (duration, "mean < mean{stage:calm}", "no stage `calm`", "{stage:calm}"),

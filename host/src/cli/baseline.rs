@@ -1,0 +1,105 @@
+//! `--baseline`: the earlier runs that a run is set against, found and looked at before anything runs.
+//!
+//! Thresholds compare with the newest of them. A baseline that cannot be one (invalid, of another machine,
+//! missing while a threshold asks for it) ends the command at once: it must not cost a run to learn that.
+
+use super::{
+    Failed,
+    allow::{Allowed, Machines},
+    args::{FailOn, RunArgs},
+    backends, history,
+    load::configuration,
+};
+use crate::{
+    diagnostic::Diagnostic,
+    metric::Selector,
+    plan::Plan,
+    report::printable::printable,
+    run::{
+        comparison::{Terms, objection, other_machine},
+        summary::Summary,
+    },
+};
+
+/// Characters of a name.
+const TEXT: usize = 160;
+
+/// The earlier runs, oldest first; at least one.
+#[derive(Debug)]
+pub struct Baseline {
+    runs: Vec<Summary>,
+    other_machine: bool,
+}
+
+impl Baseline {
+    /// What `--baseline` names; `name` is what the run is called.
+    pub fn of(args: &RunArgs, allowed: &Allowed, name: &str) -> Result<Option<Self>, Failed> {
+        let Some(word) = &args.baseline else { return Ok(None) };
+        let runs = match word.strip_prefix("latest:") {
+            Some(tag) => {
+                let runs = history::latest(tag, Some(name))?;
+                if runs.is_empty() {
+                    return Err(history::none_tagged(tag, Some(name)));
+                }
+                runs
+            }
+            None => vec![history::find(word)?],
+        };
+        let here = backends::machine_here();
+        let any = allowed.machines == Machines::Any;
+        let same = |run: &Summary| other_machine(&run.environment, &here).is_none();
+        // Of a tag's history the runs of this machine are the ones to compare with, if there are any.
+        let runs = if runs.len() > 1 && runs.iter().any(same) {
+            runs.into_iter().filter(same).collect()
+        } else {
+            runs
+        };
+        for run in &runs {
+            let id = printable(&run.run.id, TEXT);
+            if let Some(why) = objection(run) {
+                return Err(configuration(
+                    Diagnostic::new(format!("the baseline {id} {why}")).help(
+                        "an invalid run is compared with nothing: name another with --baseline",
+                    ),
+                ));
+            }
+            let other = other_machine(&run.environment, &here).filter(|_| !any);
+            if let Some(how) = other {
+                return Err(configuration(
+                    Diagnostic::new(format!("the baseline {id} is of another machine ({how})"))
+                        .help("make one here; --allow other-machine compares all the same, and says so"),
+                ));
+            }
+        }
+        Ok(Some(Self { runs, other_machine: any }))
+    }
+
+    /// Sets a run that has ended against it.
+    pub fn judge(&self, summary: &mut Summary, fail_on: FailOn) {
+        let terms = Terms { other_machine: self.other_machine, ..Terms::default() };
+        summary.set_against(&self.runs, &terms, fail_on == FailOn::Warn);
+    }
+}
+
+/// Gives the thresholds of a plan that compare with a baseline their figures.
+pub fn prepare(plan: &mut Plan, baseline: Option<&Baseline>) -> Result<(), Failed> {
+    let Some(asking) = plan.asks_for_baseline() else { return Ok(()) };
+    let Some(newest) = baseline.and_then(|baseline| baseline.runs.last()) else {
+        let name = printable(&asking.metric, TEXT);
+        let source = printable(&asking.source, TEXT);
+        return Err(configuration(
+            Diagnostic::new(format!("the threshold on `{name}` (`{source}`) has no baseline"))
+                .help("name an earlier run: --baseline RUN|FILE|latest:TAG"),
+        ));
+    };
+    // A suite's summary holds several workloads: this one's figures are meant.
+    let part = newest.is_joined().then(|| ("workload".to_owned(), plan.name.clone()));
+    plan.set_baseline(|metric, selector, aggregate| {
+        let mut selector: Selector = selector.clone();
+        if let Some((key, value)) = &part {
+            selector.0.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        newest.figure(metric, &selector, aggregate)
+    });
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! Runs against runs, as a user compares them: real runs, whose times are known because they sleep.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+use wavetank_tests::command::{Ran, Workplace};
+
+use crate::WAVETANK;
+
+/// Every iteration sleeps so long: whatever the machine does, its duration is no less.
+fn sleeper(millis: u32, threshold: &str) -> String {
+    format!(
+        "export const options = #{{ vus: 4, iterations: 40,\n\
+         thresholds: #{{ \"iteration_duration\": \"{threshold}\" }} }};\n\
+         fn iteration(ctx) {{ sleep(\"{millis}ms\"); }}\n"
+    )
+}
+
+const LOOSE: &str = "p(50) < 10s";
+
+fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, code, "{ran:#?}");
+    let shown = format!("{}{}", ran.stdout, ran.stderr);
+    let unbroken = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    for word in words {
+        assert!(unbroken.contains(word), "no `{word}` in:\n{shown}");
+    }
+}
+
+/// A workplace with a run of 10 ms in `wavetank-runs/first`.
+fn with_first() -> Workplace {
+    let workplace = Workplace::new(WAVETANK);
+    workplace.file("shop.rhai", sleeper(10, LOOSE));
+    let ran = workplace.run_workload(&["shop.rhai", "--out", "wavetank-runs/first"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    workplace
+}
+
+/// Changes a summary that a run wrote, as another machine or another fate would have.
+fn change(path: &Path, change: impl Fn(&mut Value)) {
+    let mut summary: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    change(&mut summary);
+    fs::write(path, summary.to_string()).unwrap();
+}
+
+#[test]
+fn ab_finds_what_is_slower_and_compare_reads_its_runs() {
+    let workplace = Workplace::new(WAVETANK);
+    let quick = workplace.file("quick.rhai", sleeper(5, LOOSE));
+    let slow = workplace.file("slow.rhai", sleeper(25, LOOSE));
+    let figure = ["--metric", "iteration_duration.p(50)"];
+    let flags = ["--pairs", "6", "--out", "out", "--seed", "7"];
+    let ran = workplace.run(&[&["ab", &quick, &slow], &flags[..], &figure].concat());
+    let words = ["1 of 12: base", "12 of 12: base", "p50 of iteration_duration +", "in pairs"];
+    assert_says(&ran, 112, &words);
+    // ABBA: base first, then twice the new one.
+    let order: Vec<_> = ran
+        .stderr
+        .lines()
+        .filter_map(|line| line.split_once(" of 12: ")?.1.split(' ').next())
+        .collect();
+    assert_eq!(order[..4], ["base", "new", "new", "base"], "{ran:#?}");
+    let summary = |folder: &str| -> Value {
+        let path = workplace.path().join("out").join(folder).join("summary.json");
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let seeds = [summary("001-base"), summary("001-new"), summary("002-new")];
+    assert_eq!(seeds.map(|it| it["run"]["seed"].as_u64().unwrap()), [7, 7, 8]);
+    let found = fs::read_to_string(workplace.path().join("out/comparison.json")).unwrap();
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["findings"][0]["outcome"], "regression", "{found:#}");
+    assert!(found["findings"][0]["change"].as_f64().unwrap() > 0.5, "{found:#}");
+
+    let side = |name: &str, count: u32| -> Vec<String> {
+        (1..=count).map(|pair| format!("out/{pair:03}-{name}")).collect()
+    };
+    let compare = |base: Vec<String>, new: Vec<String>, more: &[&str]| {
+        let mut words = vec!["compare".to_owned()];
+        words.extend(base);
+        words.push("--with".to_owned());
+        words.extend(new);
+        words.extend(more.iter().chain(&figure).map(|word| (*word).to_owned()));
+        workplace.run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let (base, new) = (side("base", 6), side("new", 6));
+    let worse = ["worse, beyond the tolerance of 10 %", "different files"];
+    assert_says(&compare(base.clone(), new.clone(), &[]), 112, &worse);
+    assert_says(&compare(new.clone(), base.clone(), &[]), 0, &["better", "no regression"]);
+    let within = compare(base.clone(), new.clone(), &["--tolerance", "1000%"]);
+    assert_says(&within, 0, &["worse, within the tolerance"]);
+    let one = compare(side("base", 1), side("new", 1), &[]);
+    assert_says(&one, 0, &["looks worse, in too few runs", "one run against one"]);
+    let few = compare(side("base", 3), side("new", 3), &[]);
+    assert_says(&few, 117, &["INCONCLUSIVE", "more runs of each side would tell"]);
+    let page = compare(base.clone(), new.clone(), &["--format", "markdown"]);
+    assert_says(&page, 112, &["| metric | base |", "**REGRESSION · exit code 112**"]);
+    let json = compare(base, new, &["--format", "json"]);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["schema"], "wavetank.comparison/1");
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_with_the_next_step() {
+    let workplace = with_first();
+    let compare = |words: &[&str]| workplace.run(&[&["compare"], words].concat());
+    let nothing = compare(&["nothing", "--with", "first"]);
+    assert_says(&nothing, 104, &["there is no run `nothing`", "latest:TAG"]);
+    workplace.file("broken.json", "{");
+    let broken = compare(&["first", "--with", "broken.json"]);
+    assert_says(&broken, 104, &["`broken.json` is no summary of a run"]);
+    fs::create_dir(workplace.path().join("wavetank-runs/cut")).unwrap();
+    assert_says(&compare(&["first", "--with", "cut"]), 104, &["has no summary.json"]);
+    let metric = compare(&["first", "--with", "first", "--metric", "iteration_duraton.p(50)"]);
+    assert_says(&metric, 104, &["did you mean `iteration_duration`?"]);
+    let metric = compare(&["first", "--with", "first", "--metric", "iterations.p(500)"]);
+    assert_says(&metric, 104, &["between 0 and 100"]);
+    assert_says(
+        &compare(&["first", "--with", "first", "--tolerance", "0"]),
+        104,
+        &["`0` is no part above 0"],
+    );
+    assert_says(&compare(&["first"]), 104, &["--with"]);
+
+    let file = workplace.path().join("wavetank-runs/first/summary.json");
+    workplace.file("other.json", fs::read(&file).unwrap());
+    let other = workplace.path().join("other.json");
+    change(&other, |summary| summary["environment"]["cpu"] = "another".into());
+    let refused = compare(&["first", "--with", "other.json"]);
+    assert_says(&refused, 104, &["different machines", "--allow other-machine"]);
+    let marked = compare(&["first", "--with", "other.json", "--allow", "other-machine"]);
+    assert_says(&marked, 0, &["differences may be the machines'"]);
+    change(&other, |summary| summary["verdict"]["status"] = "invalid".into());
+    let invalid = compare(&["first", "--with", "other.json"]);
+    assert_says(&invalid, 117, &["is invalid", "compared with nothing"]);
+}
+
+#[test]
+fn thresholds_compare_with_the_baseline_that_was_named() {
+    let workplace = with_first();
+    let run = |millis, threshold: &str, flags: &[&str]| {
+        let file = workplace.file("shop.rhai", sleeper(millis, threshold));
+        workplace.run_workload(&[&[file.as_str()], flags].concat())
+    };
+    let half_more = "p(50) < 1.5 * baseline";
+    let without = run(10, half_more, &[]);
+    assert_says(&without, 104, &["has no baseline", "--baseline RUN|FILE|latest:TAG"]);
+    let checked = workplace.run(&["check", "shop.rhai"]);
+    assert_eq!(checked.code, 0, "{checked:#?}");
+    let slow = run(60, half_more, &["--baseline", "first"]);
+    assert_says(&slow, 99, &["baseline", "p50 of iteration_duration +"]);
+    let summary = slow.summary.as_ref().unwrap();
+    let first = fs::read_to_string(workplace.path().join("wavetank-runs/first/summary.json"));
+    let first: Value = serde_json::from_str(&first.unwrap()).unwrap();
+    let median = first["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["name"] == "iteration_duration" && it["tags"].as_object().unwrap().is_empty())
+        .map(|it| it["values"]["p(50)"].as_f64().unwrap());
+    assert_eq!(summary["thresholds"][0]["limit"].as_f64(), median.map(|it| it * 1.5));
+    // One run against one is a warning, and no more.
+    let warned = run(60, LOOSE, &["--baseline", "wavetank-runs/first/summary.json"]);
+    assert_says(&warned, 0, &["worse than the baseline: iteration_duration.p(50)"]);
+    assert_eq!(warned.summary.as_ref().unwrap()["verdict"]["status"], "warn");
+    let never = run(10, "p(50) < 100 * baseline", &["--baseline", "first"]);
+    assert_eq!(never.code, 0, "{never:#?}");
+    let other = run(10, LOOSE, &["--baseline", "nothing"]);
+    assert_says(&other, 104, &["there is no run `nothing`"]);
+
+    let first = workplace.path().join("wavetank-runs/first/summary.json");
+    change(&first, |summary| summary["environment"]["cores"] = 4_096.into());
+    let machine = run(10, half_more, &["--baseline", "first"]);
+    assert_says(&machine, 104, &["is of another machine", "--allow other-machine"]);
+    let allow = ["--baseline", "first", "--allow", "other-machine"];
+    assert_says(&run(10, LOOSE, &allow), 0, &["differences may be the machines'"]);
+    change(&first, |summary| summary["verdict"]["status"] = "invalid".into());
+    let invalid = run(10, half_more, &["--baseline", "first"]);
+    assert_says(&invalid, 104, &["is invalid", "compared with nothing"]);
+}
+
+#[test]
+fn the_newest_run_of_a_tag_is_a_baseline_and_five_of_them_predict() {
+    let workplace = with_first();
+    let none = ["shop.rhai", "--baseline", "latest:main"];
+    let ran = workplace.run_workload(&none);
+    assert_says(&ran, 104, &["no run of `shop` under `wavetank-runs`", "the tag `main`"]);
+    // Copies of one run, as if they had been made one after the other, each a little slower.
+    let first = workplace.path().join("wavetank-runs/first/summary.json");
+    for copy in 0..6_u32 {
+        let folder = workplace.path().join(format!("wavetank-runs/run{copy}"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("tags"), "nightly\nmain\n").unwrap();
+        let file = folder.join("summary.json");
+        fs::copy(&first, &file).unwrap();
+        change(&file, |summary| {
+            summary["run"]["id"] = format!("run{copy}").into();
+            summary["run"]["started"] = format!("2026-11-0{}T10:00:00Z", copy + 1).into();
+        });
+    }
+    // The newest was invalid, and is nobody's baseline.
+    change(&workplace.path().join("wavetank-runs/run5/summary.json"), |summary| {
+        summary["verdict"]["status"] = "invalid".into();
+    });
+    workplace.file("shop.rhai", sleeper(60, LOOSE));
+    let ran = workplace.run_workload(&["shop.rhai", "--baseline", "latest:main"]);
+    assert_says(&ran, 112, &["regression against the baseline: iteration_duration.p(50)"]);
+    let found = &ran.summary.as_ref().unwrap()["baseline"];
+    assert_eq!(found["base"].as_array().unwrap().len(), 5, "{found:#}");
+    assert_eq!(found["findings"][0]["method"], "prediction");
+    let ran = workplace.run(&["compare", "latest:main", "--with", "first"]);
+    assert_says(&ran, 0, &["against run4"]);
+}
+
+#[test]
+fn ab_ends_where_a_run_does() {
+    let workplace = Workplace::new(WAVETANK);
+    let fine = workplace.file("fine.rhai", sleeper(1, LOOSE));
+    let broken = workplace.file("broken.rhai", "fn iteration(ctx) {");
+    let ran = workplace.run(&["ab", &fine, &broken, "--out", "out"]);
+    assert_says(&ran, 104, &["a run of new did not come to its end (exit code 104)"]);
+    let ran = workplace.run(&["ab", &fine, "nothing.rhai"]);
+    assert_says(&ran, 104, &["there is no file `nothing.rhai`"]);
+    let ran = workplace.run(&["ab", &fine, &fine, "--new-binary", "nothing"]);
+    assert_says(&ran, 104, &["there is no file `nothing`"]);
+    let ran = workplace.run(&["ab", &fine, &fine, "--pairs", "1", "--", "--iterations", "0"]);
+    assert_says(&ran, 104, &["a run of base did not come to its end"]);
+}
+
+#[test]
+fn ab_compares_targets_and_binaries() {
+    let workplace = Workplace::new(WAVETANK);
+    let shop = workplace.file("shop.rhai", sleeper(1, LOOSE));
+    let same = ["ab", &shop, &shop, "--pairs", "2", "--out", "out", "--new-binary", WAVETANK];
+    let targets = ["--base-target", "db=sleep 60", "--new-target", "db=sleep 61"];
+    let flags = ["--", "--iterations", "8", "--tag", "team=red"];
+    let ran = workplace.run(&[&same[..], &targets, &flags].concat());
+    assert_says(&ran, 117, &["2 pairs have no interval of 95 %", "INCONCLUSIVE"]);
+    for (folder, command) in [("001-base", "sleep 60"), ("002-new", "sleep 61")] {
+        let path = workplace.path().join("out").join(folder).join("summary.json");
+        let summary: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(summary["targets"][0]["source"], command, "{folder}");
+        assert_eq!(summary["scenarios"][0]["completed"], 8, "{folder}");
+    }
+}

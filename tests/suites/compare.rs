@@ -242,3 +242,45 @@ fn ab_compares_targets_and_binaries() {
         assert_eq!(summary["scenarios"][0]["completed"], 8, "{folder}");
     }
 }
+
+#[test]
+fn the_history_shows_where_a_figure_changed() {
+    let workplace = with_first();
+    let none = workplace.run(&["runs", "trend", "iteration_duraton.p(50)"]);
+    assert_says(&none, 104, &["did you mean `iteration_duration`?"]);
+    // Twelve copies of one real run, then twelve of one that takes six times as long.
+    workplace.file("shop.rhai", sleeper(60, LOOSE));
+    let ran = workplace.run_workload(&["shop.rhai", "--out", "slow"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    for copy in 0..24_u32 {
+        let from = if copy < 12 { "wavetank-runs/first" } else { "slow" };
+        let folder = workplace.path().join(format!("wavetank-runs/run{copy:02}"));
+        fs::create_dir(&folder).unwrap();
+        if copy % 2 == 0 {
+            fs::write(folder.join("tags"), "even\n").unwrap();
+        }
+        let file = folder.join("summary.json");
+        fs::copy(workplace.path().join(from).join("summary.json"), &file).unwrap();
+        change(&file, |summary| {
+            summary["run"]["id"] = format!("run{copy:02}").into();
+            summary["run"]["started"] = format!("2026-11-{:02}T10:00:00Z", copy + 1).into();
+            // What is no run of the system is no point of its history.
+            if copy == 3 {
+                summary["verdict"]["status"] = "invalid".into();
+            }
+        });
+    }
+    fs::remove_dir_all(workplace.path().join("wavetank-runs/first")).unwrap();
+    fs::create_dir(workplace.path().join("wavetank-runs/cut")).unwrap();
+    let ran = workplace.run(&["runs", "trend", "iteration_duration.p(50)"]);
+    let words = ["23 runs", "2026-11-13", "from run12, worse: +", "1 runs that are invalid"];
+    assert_says(&ran, 0, &words);
+    let json = workplace.run(&["runs", "trend", "iteration_duration", "--format", "json"]);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["metric"], "iteration_duration.p(99)");
+    assert_eq!(json["changes"].as_array().unwrap().len(), 1, "{json:#}");
+    let even = ["runs", "trend", "iteration_duration.p(50)", "--tag", "even"];
+    assert_says(&workplace.run(&even), 0, &["12 runs", "from run12"]);
+    let nobody = ["runs", "trend", "iteration_duration.p(50)", "--name", "nobody"];
+    assert_says(&workplace.run(&nobody), 117, &["there is no run to look at"]);
+}

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use comparison::{AbArgs, CompareArgs, ComparisonFormat, TermsArgs};
+pub use comparison::{AbArgs, CompareArgs, ComparisonFormat, TermsArgs, TrendArgs};
 
 /// A scenario runner for event-driven systems whose numbers can be trusted.
 #[derive(Debug, Parser)]
@@ -316,6 +316,8 @@ pub enum RunsAction {
         #[arg(long)]
         remove: bool,
     },
+    /// Show how a figure went over the runs, and where it changed
+    Trend(TrendArgs),
     /// Remove old ones; never one that has a tag, goes on, or is no run
     Prune(PruneArgs),
     /// Write the times of one as an interval log that HdrHistogram tools read

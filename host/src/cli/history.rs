@@ -36,7 +36,7 @@ pub fn find(word: &str) -> Result<Summary, Failed> {
 /// The runs with a tag that may be compared with, oldest first; of this name only, if one is given.
 pub fn latest(tag: &str, name: Option<&str>) -> Result<Vec<Summary>, Failed> {
     let mut runs = Vec::new();
-    for folder in folders() {
+    for folder in folders(Path::new(FOLDER)) {
         if !has_tag(&folder, tag) {
             continue;
         }
@@ -68,6 +68,23 @@ pub fn none_tagged(tag: &str, name: Option<&str>) -> Failed {
     )
 }
 
+/// Every run that has a summary, oldest first; a file that cannot be read is named and left out.
+pub fn all(history: &Path) -> (Vec<(PathBuf, Summary)>, Vec<Failed>) {
+    let (mut runs, mut faults) = (Vec::new(), Vec::new());
+    for folder in folders(history) {
+        let file = folder.join("summary.json");
+        if !file.exists() {
+            continue;
+        }
+        match read(&file) {
+            Ok(run) => runs.push((folder, run)),
+            Err(failed) => faults.push(failed),
+        }
+    }
+    runs.sort_by_key(|(_, run)| started(run));
+    (runs, faults)
+}
+
 fn newest(mut runs: Vec<Summary>) -> Vec<Summary> {
     runs.sort_by_key(started);
     runs.split_off(runs.len().saturating_sub(MOST))
@@ -79,8 +96,8 @@ fn started(run: &Summary) -> jiff::Timestamp {
 }
 
 /// The folders of the history, in the order of their names.
-fn folders() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(FOLDER).into_iter().flatten().flatten();
+fn folders(history: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(history).into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> =
         entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     folders.sort();

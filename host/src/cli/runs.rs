@@ -1,5 +1,7 @@
 //! `wavetank runs`: the runs that were kept; plain files, and this only reads, marks and removes them.
 
+mod trend;
+
 use std::{fs::File, io::BufWriter, path::Path, process::ExitCode};
 
 use super::{
@@ -25,6 +27,7 @@ const TEXT: usize = 200;
 pub fn runs(runs: &Path, action: &RunsAction) -> Result<ExitCode, Failed> {
     match action {
         RunsAction::List => list(runs)?,
+        RunsAction::Trend(args) => trend::trend(runs, args)?,
         RunsAction::Show { run } => show(&find(runs, run)?)?,
         RunsAction::Tag { run, words, remove } => tag(find(runs, run)?, words, *remove)?,
         RunsAction::Prune(args) => prune(runs, args)?,

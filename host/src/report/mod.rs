@@ -9,3 +9,4 @@ pub mod json;
 pub mod printable;
 pub mod quantity;
 pub mod terminal;
+pub mod trend;

@@ -34,6 +34,7 @@ pub mod tape;
 mod targets;
 #[cfg(test)]
 mod tests;
+pub mod trend;
 
 use std::sync::{Arc, atomic::AtomicU64};
 

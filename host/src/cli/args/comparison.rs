@@ -1,4 +1,4 @@
-//! What is typed to compare runs: `compare`, `ab`.
+//! What is typed to compare runs: `compare`, `ab`, `runs trend`.
 
 use std::path::PathBuf;
 
@@ -77,6 +77,23 @@ pub struct AbArgs {
     /// Flags of `wavetank run` for all of the runs, behind `--`
     #[arg(last = true, value_name = "RUN FLAGS")]
     pub flags: Vec<String>,
+}
+
+/// `wavetank runs trend`
+#[derive(Debug, Args)]
+pub struct TrendArgs {
+    /// The figure, written as in a threshold: `bus_request_duration.p(99){op:stats}`
+    #[arg(value_name = "METRIC.FIGURE", value_parser = figure)]
+    pub metric: FigureName,
+    /// Only runs of this name
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Only runs with this tag
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
+    pub format: ComparisonFormat,
 }
 
 /// `--format` of comparisons

@@ -159,9 +159,10 @@ fn two_suites_on_one_server_and_one_database_leave_each_other_alone() {
         let statuses: Vec<&Value> =
             summary["rows"].as_array().unwrap().iter().map(|row| &row["status"]).collect();
         assert_eq!(statuses, ["pass", "pass", "pass"], "{ran:#?}");
-        for (row, op) in [("A", "up"), ("B", "up"), ("C", "job")] {
-            let handled = ran.metric("service_handled", &[("row", row)]);
-            assert_eq!(handled["count"], 150.0, "{row} {op}: {ran:#?}");
+        for (row, workload) in [("A", "asks"), ("B", "tallies"), ("C", "produces")] {
+            let tags = [("row", row), ("workload", workload)];
+            let handled = ran.metric("service_handled", &tags);
+            assert_eq!(handled["count"], 150.0, "{row}: {ran:#?}");
         }
         prefixes.push(summary["environment"]["subjects"].as_str().unwrap().to_owned());
     }

@@ -262,3 +262,250 @@ fn a_run_that_is_killed_at_any_moment_loses_at_most_its_last_second() {
     let shown = killed.iter().filter(|one| one.told > 0).count();
     assert!(shown * 2 > killed.len(), "most of them had something to lose: {shown}");
 }
+
+const TWO_PARTS: &str = r#"
+name = "both"
+[[workloads]]
+workload = "short.rhai"
+row = "A"
+[[workloads]]
+workload = "long.rhai"
+row = "B"
+[[workloads]]
+workload = "short.rhai"
+row = "C"
+[rows.A]
+[rows.B]
+[rows.C]
+"#;
+
+fn suite(long: &str) -> Workplace {
+    let workplace = Workplace::new(WAVETANK);
+    let script = |options: &str| {
+        format!(
+            "export const options = #{{ {options}, thresholds: #{{ checks: \"rate == 1\" }} }};\n\
+             fn iteration(ctx) {{ check(\"done\", true); sleep(\"10ms\"); }}"
+        )
+    };
+    workplace.file("short.rhai", script("vus: 1, iterations: 5"));
+    workplace.file("long.rhai", script(&format!("vus: 1, duration: \"{long}\"")));
+    workplace.file("suite.toml", TWO_PARTS);
+    workplace
+}
+
+#[test]
+fn a_suite_is_told_again_from_its_parts() {
+    let workplace = suite("2s");
+    let ran = workplace.run_workload(&["suite.toml", "--out", "out"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert_told_again(&workplace, &ran);
+    let one = workplace.run(&["report", "out/02-long"]);
+    assert!(one.code == 0 && one.stdout.contains("checks"), "{one:#?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
+fn a_suite_that_is_killed_tells_what_ran_and_what_did_not() {
+    let workplace = suite("1h");
+    let mut child = workplace.start(&["run", "suite.toml", "--out", "out"]);
+    let second = workplace.path().join("out/02-long/journal");
+    while std::fs::metadata(&second).map_or(0, |it| it.len()) < 1_000 {
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let summary = json(&report(&workplace, &["--format", "json"]));
+    assert_eq!(summary["run"]["complete"], false);
+    assert_eq!(summary["verdict"]["status"], "fail");
+    let reasons = summary["verdict"]["reasons"].to_string();
+    assert!(reasons.contains("the suite was cut off: 03-short did not run"), "{reasons}");
+    assert!(reasons.contains("long: the run was cut off"), "{reasons}");
+    let rows: Vec<_> = summary["rows"].as_array().unwrap().iter().map(|it| &it["row"]).collect();
+    assert_eq!(rows, ["A", "B"]);
+    assert_eq!(summary["rows"][0]["status"], "pass");
+}
+
+/// A run in a shell that lets no file grow beyond so many blocks.
+fn with_small_files(workplace: &Workplace, script: &str, blocks: u32) -> Ran {
+    let file = workplace.file("full.rhai", script);
+    let program = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let own = workplace.command(&["run", &file, "--out", "out", "--progress", "none"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg(program).arg(own.get_program()).args(own.get_args());
+    shell.current_dir(workplace.path()).env_clear();
+    shell.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    workplace.finish(shell.output().unwrap())
+}
+
+#[test]
+fn a_disk_that_is_full_is_told_and_what_was_there_stays() {
+    let workplace = Workplace::new(WAVETANK);
+    // Many values of many metrics: a journal that outgrows what the database beside it takes.
+    let of = |each: &dyn Fn(u32) -> String| (0..60).map(each).collect::<String>();
+    let declared = of(&|n| format!("m{n}: \"trend\", "));
+    let added = of(&|n| format!("metric::add(\"m{n}\", ctx.random.int(0, 1000000000)); "));
+    let script = format!(
+        "export const options = #{{ scenarios: #{{ open: #{{ executor: \"constant-arrival-rate\", \
+         rate: 100, duration: \"6s\" }} }}, metrics: #{{ {declared} }} }};\n\
+         fn iteration(ctx) {{ {added} }}"
+    );
+    let ran = in_time(|| with_small_files(&workplace, &script, 80));
+    assert_eq!(ran.code, 118, "{ran:#?}");
+    let shown = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(
+        shown.contains("journal` cannot be written") && shown.contains("File too large"),
+        "{shown}"
+    );
+    assert!(ran.stdout.contains("load"), "the figures are shown all the same: {ran:#?}");
+    let summary = json(&report(&workplace, &["--format", "json"]));
+    assert_eq!(summary["run"]["complete"], false);
+    assert!(summary["scenarios"][0]["completed"].as_u64().unwrap() > 0, "{summary:#}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
+fn a_folder_that_cannot_be_written_or_is_gone_is_told() {
+    let workplace = Workplace::new(WAVETANK);
+    let script = "export const options = #{ vus: 1, duration: \"3s\" };\nfn iteration(ctx) { sleep(\"10ms\"); }";
+    let file = workplace.file("plain.rhai", script);
+    workplace.file("taken", "a file, and no folder");
+    let ran = workplace.run_workload(&[&file, "--out", "taken/here"]);
+    assert_eq!(ran.code, 118, "{ran:#?}");
+    assert!(ran.stderr.contains("taken/here") && ran.stderr.contains("--out DIR"), "{ran:#?}");
+    let child = workplace.start(&["run", &file, "--out", "gone", "--progress", "none"]);
+    while !workplace.path().join("gone/journal").exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::fs::remove_dir_all(workplace.path().join("gone")).unwrap();
+    let ran = workplace.finish(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 118, "{ran:#?}");
+    assert!(ran.stderr.contains("summary.json"), "{ran:#?}");
+    // A run is never written over another.
+    let ran = workplace.run_workload(&[&file, "--out", "out", "--iterations", "1"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    let before = std::fs::read(workplace.path().join("out/journal")).unwrap();
+    let ran = workplace.run_workload(&[&file, "--out", "out", "--iterations", "1"]);
+    assert_eq!(ran.code, 118, "{ran:#?}");
+    assert!(ran.stderr.contains("never written over another"), "{ran:#?}");
+    assert_eq!(std::fs::read(workplace.path().join("out/journal")).unwrap(), before);
+    let ran = workplace.run(&["report", "nowhere"]);
+    assert_eq!(ran.code, 104, "{ran:#?}");
+    assert!(ran.stderr.contains("there is no run `nowhere`"), "{ran:#?}");
+}
+
+#[test]
+fn the_history_is_listed_tagged_pruned_and_never_more_than_runs() {
+    let workplace = Workplace::new(WAVETANK);
+    let script =
+        "export const options = #{ vus: 1, iterations: 5 };\nfn iteration(ctx) { sleep(\"1ms\"); }";
+    let file = workplace.file("plain.rhai", script);
+    workplace.file(".git/HEAD", format!("{}\n", "ab".repeat(20)));
+    for _ in 0..3 {
+        assert_eq!(workplace.run(&["run", &file, "--progress", "none"]).code, 0);
+    }
+    workplace.file("wavetank-runs/notes/mine.txt", "no run");
+    workplace.file("wavetank-runs/summary.json", "{}");
+    std::os::unix::fs::symlink(workplace.path(), workplace.path().join("wavetank-runs/link"))
+        .unwrap();
+    let runs = |arguments: &[&str]| {
+        let ran = workplace.run(&[&["runs"], arguments].concat());
+        assert_eq!(ran.code, 0, "{ran:#?}");
+        ran.stdout
+    };
+    let list = runs(&["list"]);
+    let names: Vec<_> = list.lines().skip(1).map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(names.len(), 3, "{list}");
+    assert!(list.contains("pass") && list.contains("abababab"), "{list}");
+    assert!(names.is_sorted_by(|one, other| one[..15] >= other[..15]), "the newest first: {list}");
+    let oldest = names[2];
+    assert!(runs(&["show", oldest]).contains("plain.rhai sha256:"));
+    runs(&["tag", oldest, "main", "good"]);
+    runs(&["tag", oldest, "good", "--remove"]);
+    assert!(runs(&["list"]).lines().last().unwrap().ends_with("main"));
+    let bad = workplace.run(&["runs", "tag", oldest, "a b/../c"]);
+    assert_eq!(bad.code, 104, "{bad:#?}");
+    let log = runs(&["export", oldest]);
+    assert!(log.contains("Tag=iteration_duration{outcome:ok;scenario:default"), "{log}");
+    assert_eq!(workplace.run(&["runs", "prune"]).code, 104, "it takes a limit");
+    assert!(runs(&["prune", "--keep", "1", "--dry-run"]).contains("would remove"));
+    assert_eq!(runs(&["list"]).lines().count(), 4);
+    let removed = runs(&["prune", "--keep", "1"]);
+    assert!(removed.contains(names[1]) && !removed.contains(oldest), "{removed}");
+    assert!(runs(&["prune", "--older-than", "1d", "--max-size", "1GB"]).is_empty());
+    assert_eq!(runs(&["list"]).lines().count(), 3, "the newest, and the one with a tag");
+    assert!(workplace.path().join("wavetank-runs/notes/mine.txt").exists());
+    assert!(workplace.path().join("wavetank-runs/link/plain.rhai").exists());
+}
+
+const SECRET: &str = "hunter2-Wert\\\"x";
+
+/// Every byte of every file below a folder, the journals inflated beside.
+fn everything(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
+    if let Ok(payloads) = wavetank::record::payloads(folder) {
+        into.extend(payloads.into_iter().map(|(kind, bytes)| (format!("{kind:?}"), bytes)));
+    }
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            everything(&path, into);
+        } else {
+            into.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn a_secret_reaches_no_file_and_no_screen() {
+    let script = r#"
+const TOKEN = secret("token");
+export const options = #{
+    scenarios: #{ all: #{ executor: "shared-iterations", vus: 1, iterations: 4, env: #{ key: secret("token") },
+        tags: #{ held: "x" + secret("token") } } },
+    thresholds: #{ iteration_errors: "rate <= 1" },
+};
+fn iteration(ctx) {
+    print(`the token is ${global::TOKEN}`);
+    check(`with ${global::TOKEN}`, ctx.env.key == global::TOKEN);
+    group(`in ${global::TOKEN}`, || { check("inside", true); });
+    if ctx.iteration == 2 { run::mark_failed(`because of ${global::TOKEN}`); }
+    throw `failed with ${global::TOKEN}`;
+}
+"#;
+    let workplace = Workplace::new(WAVETANK);
+    let file = workplace.file("told.rhai", script);
+    let mut command = workplace.command(&[
+        "run",
+        &file,
+        "--out",
+        "out",
+        "--secret-env",
+        "token=TOKEN",
+        "--progress",
+        "plain",
+        "--tag",
+        &format!("mine={SECRET}"),
+        "--summary-export",
+        "summary.json",
+    ]);
+    let ran = workplace.finish(command.env("TOKEN", SECRET).output().unwrap());
+    assert!(matches!(ran.code, 110 | 99), "{ran:#?}");
+    assert!(ran.stderr.contains("the token is ***"), "{ran:#?}");
+    let mut found = vec![
+        ("stdout".to_owned(), ran.stdout.clone().into_bytes()),
+        ("stderr".to_owned(), ran.stderr.clone().into_bytes()),
+    ];
+    everything(&workplace.path().join("out"), &mut found);
+    found
+        .push(("export".to_owned(), std::fs::read(workplace.path().join("summary.json")).unwrap()));
+    let again = workplace.run(&["report", "out", "--format", "json"]);
+    found.push(("report".to_owned(), again.stdout.into_bytes()));
+    assert!(found.iter().any(|(name, _)| name == "Interval"), "the journal is among it");
+    for (name, bytes) in &found {
+        let text = String::from_utf8_lossy(bytes);
+        // Its first part stands for it: JSON and pages write the rest in their own ways.
+        assert!(!text.contains("hunter2"), "{name}: {text}");
+    }
+    assert_told_again(&workplace, &ran);
+}

@@ -185,6 +185,7 @@ impl Backends {
         tokio::spawn(show(service.declared.name.clone(), shown));
         let run = self.bus.run().map(str::to_owned);
         let hosted = Hosted::start(ServeInput {
+            hidden: Vec::new(),
             plan: Arc::clone(&service.plan),
             workload: Arc::new(service.program.clone()),
             bus: self.bus.clone(),

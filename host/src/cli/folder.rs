@@ -37,6 +37,8 @@ pub fn write(path: &Path, content: &str) -> Result<(), Failed> {
     let beside = path.with_extension("partial");
     std::fs::write(&beside, content).and_then(|()| std::fs::rename(&beside, path)).map_err(
         |error| {
+            // Half a file is none, and its bytes may be what is missing.
+            let _ = std::fs::remove_file(&beside);
             Failed::new(
                 Cause::NotWritten,
                 Diagnostic::new(format!("`{}` could not be written: {error}", path.display()))

@@ -173,6 +173,38 @@ fn pairs(list: &[(String, String)]) -> BTreeMap<String, String> {
     list.iter().cloned().collect()
 }
 
+/// What must not get into any text: the workload's secrets, and the passwords in addresses.
+pub fn hidden(args: &WorkloadArgs, addresses: &[&str]) -> Result<Vec<String>, Failed> {
+    let mut hidden: Vec<_> = secrets(&args.secret_env)?.into_values().collect();
+    for password in addresses.iter().filter_map(|address| password(address)) {
+        hidden.push(decoded(password));
+        hidden.push(password.to_owned());
+    }
+    Ok(hidden)
+}
+
+/// The password of an address, as it is written there.
+fn password(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    let (user, _) = authority.rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password)
+}
+
+/// A text with its `%xx` as the bytes that they stand for.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        bytes.extend(before.as_bytes());
+        let byte = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(byte.unwrap_or(b'%'));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    bytes.extend(rest.as_bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Where compiled components are kept between runs.
 fn cache() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     clock::Clock,
     diagnostic::Diagnostic,
+    metric::Names,
     plan::Plan,
     primitive::database,
     record::{self, Ending, Journal, RecordError},
@@ -54,8 +55,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let id = folder::run_id(&plan.name, started);
     let folder = folder::make(args.out.as_deref(), &id)?;
     let runtime = runtime()?;
-    let workloads = vec![workload_info(&args.workload, &program)];
-    let info = RunInfo { workloads, ..run_info(id.clone(), started) };
+    let (hidden, info) = known(&args, &program, id.clone(), started)?;
     let (outcome, environment) = runtime.block_on(async {
         let mut backends = Backends::open(backends::Opening {
             bus: args.backends.bus(),
@@ -75,6 +75,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
             info.clone(),
             environment.clone(),
             args.fail_on == FailOn::Warn,
+            &hidden,
         );
         let allowed = backends.guard(&program, allowed.superuser);
         let ready = match allowed {
@@ -93,7 +94,8 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
         };
         let stop = StopSignal::new();
         let watching = signals::watch(stop.clone());
-        let outcome = drive(&args, &plan, &program, &mut backends, stop, journal).await;
+        let kept = Kept { journal, hidden };
+        let outcome = drive(&args, &plan, &program, &mut backends, stop, kept).await;
         watching.abort();
         backends.close().await;
         Ok((outcome, environment))
@@ -106,12 +108,25 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     tell(&args, &folder, &summary)
 }
 
+/// What is secret, and which run it is that must not tell it.
+fn known(
+    args: &RunArgs,
+    program: &Program,
+    id: String,
+    started: jiff::Timestamp,
+) -> Result<(Vec<String>, RunInfo), Failed> {
+    let hidden = load::hidden(&args.workload, &[args.backends.bus(), args.backends.database()])?;
+    let workloads = vec![workload_info(&args.workload, program)];
+    let info = RunInfo { workloads, ..run_info(id, started, &hidden) };
+    Ok((hidden, info))
+}
+
 /// Which run, as far as that is known at its start.
-pub fn run_info(id: String, started: jiff::Timestamp) -> RunInfo {
+pub fn run_info(id: String, started: jiff::Timestamp, hidden: &[String]) -> RunInfo {
     RunInfo {
         id,
         started: started.to_string(),
-        command: command_line(),
+        command: Names::hiding(hidden.iter().cloned()).cover(&command_line()).into_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         revision: record::revision(Path::new(".")),
         ..RunInfo::default()
@@ -149,6 +164,14 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
     })
 }
 
+/// What a run leaves behind, and what must not be in there.
+pub struct Kept {
+    /// Its record.
+    pub journal: Journal,
+    /// What is secret.
+    pub hidden: Vec<String>,
+}
+
 /// Runs a plan on backends that are open, and keeps its record.
 pub async fn drive(
     args: &RunArgs,
@@ -156,8 +179,9 @@ pub async fn drive(
     program: &Program,
     backends: &mut Backends,
     stop: StopSignal,
-    journal: Journal,
+    kept: Kept,
 ) -> RunOutcome {
+    let Kept { journal, hidden } = kept;
     let (screen, events) = Screen::start(&args.screen);
     let mut outcome = crate::run::run(RunInput {
         plan: Arc::clone(plan),
@@ -169,6 +193,7 @@ pub async fn drive(
         events,
         stop,
         trace: args.trace,
+        hidden,
         tape: Some(journal.tape()),
     })
     .await;

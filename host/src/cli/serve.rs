@@ -167,6 +167,7 @@ async fn drive(
     let place = place.rsplit(" at ").next().unwrap_or_default();
     let serving = run::serve(
         ServeInput {
+            hidden: load::hidden(&args.workload, &[args.backends.bus(), args.backends.database()])?,
             plan: Arc::clone(plan),
             workload: Arc::new(program.clone()),
             bus: bus.clone(),

@@ -19,7 +19,7 @@ use super::{
     folder, forecast, load,
     print::{out, say},
     report::not_written,
-    run::{drive, run_info, runtime, tell, workload_info},
+    run::{Kept, drive, run_info, runtime, tell, workload_info},
     signals,
 };
 use crate::{
@@ -113,8 +113,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
     let started = jiff::Timestamp::now();
     let id = folder::run_id(&course.suite.name, started);
     let folder = folder::make(args.out.as_deref(), &id)?;
+    let hidden = course.hidden(args)?;
     let start = SuiteStart {
-        run: RunInfo { name: course.suite.name.clone(), ..run_info(id.clone(), started) },
+        run: RunInfo { name: course.suite.name.clone(), ..run_info(id.clone(), started, &hidden) },
         skipped: course.skipped.clone(),
         order: course.suite.workloads.iter().flat_map(|entry| entry.rows.clone()).collect(),
         jobs: course.jobs.iter().map(|job| job.name.clone()).collect(),
@@ -436,6 +437,11 @@ impl Course {
         say(&format!("{} of {of}: {name} {}", index + 1, rows.join(" ")));
     }
 
+    /// What must not get into any text.
+    fn hidden(&self, args: &RunArgs) -> Result<Vec<String>, Failed> {
+        load::hidden(&args.workload, &[&self.bus, &self.database])
+    }
+
     /// Runs and judges a workload; its own summary goes into its folder.
     async fn one(
         &self,
@@ -448,12 +454,15 @@ impl Course {
         let environment = backends.environment();
         let id = directory.file_name().map_or_else(String::new, |name| name.display().to_string());
         let workloads = vec![workload_info(&job.workload, &job.program)];
-        let info = RunInfo { workloads, ..run_info(id, jiff::Timestamp::now()) };
+        let hidden = self.hidden(args)?;
+        let info = RunInfo { workloads, ..run_info(id, jiff::Timestamp::now(), &hidden) };
         let fail_on_warn = args.fail_on == FailOn::Warn;
-        let start = record::Start::new(&job.plan, info.clone(), environment.clone(), fail_on_warn);
+        let start =
+            record::Start::new(&job.plan, info.clone(), environment.clone(), fail_on_warn, &hidden);
         let start = record::Start { backend: Some(self.backend), ..start };
         let journal = Journal::open(directory, &start, args.durable).map_err(not_written)?;
-        let mut outcome = drive(args, &job.plan, &job.program, backends, stop, journal).await;
+        let kept = Kept { journal, hidden };
+        let mut outcome = drive(args, &job.plan, &job.program, backends, stop, kept).await;
         let info = RunInfo { complete: outcome.complete, ..info };
         let judgement = outcome.judge.finish(outcome.start, &outcome.facts);
         let part = Part::new(SummaryInput {

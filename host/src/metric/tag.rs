@@ -4,6 +4,7 @@
 //! the run's, shared by all shards, so that a key means the same everywhere.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, RwLock},
 };
@@ -40,8 +41,18 @@ impl Name {
 }
 
 /// The run's table of names. Cheap to clone.
+///
+/// What is secret never gets into it: texts of workloads become names, and names get into every file.
 #[derive(Clone, Debug)]
-pub struct Names(Arc<RwLock<Table>>);
+pub struct Names {
+    table: Arc<RwLock<Table>>,
+    hidden: Arc<[String]>,
+}
+
+/// What is shown in the place of a secret.
+const COVER: &str = "***";
+/// Bytes of the shortest secret that is looked for: a shorter one is part of too many words.
+const SHORTEST_SECRET: usize = 4;
 
 #[derive(Debug)]
 struct Table {
@@ -56,17 +67,39 @@ impl Default for Names {
             (strings[0].clone(), Name::NONE),
             (strings[1].clone(), Name::OTHER),
         ]);
-        Self(Arc::new(RwLock::new(Table { strings, by_string })))
+        let table = Arc::new(RwLock::new(Table { strings, by_string }));
+        Self { table, hidden: Arc::default() }
     }
 }
 
 impl Names {
+    /// A table into which none of these secrets gets.
+    pub fn hiding(secrets: impl IntoIterator<Item = String>) -> Self {
+        let long = |secret: &String| secret.len() >= SHORTEST_SECRET;
+        let mut hidden: Vec<_> = secrets.into_iter().filter(long).collect();
+        // One that holds another goes first, or what is left of it would stay.
+        hidden.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self { hidden: hidden.into(), ..Self::default() }
+    }
+
+    /// The text with every secret covered.
+    pub fn cover<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut covered = Cow::Borrowed(text);
+        for secret in self.hidden.iter() {
+            if covered.contains(secret.as_str()) {
+                covered = Cow::Owned(covered.replace(secret.as_str(), COVER));
+            }
+        }
+        covered
+    }
+
     /// The name of a string; [`Name::OTHER`] when 65 535 are taken.
     pub fn intern(&self, string: &str) -> Name {
         if let Some(name) = self.read().by_string.get(string) {
             return *name;
         }
-        let mut table = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let string = &*self.cover(string);
+        let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(name) = table.by_string.get(string) {
             return *name;
         }
@@ -79,7 +112,7 @@ impl Names {
 
     /// The name of a string that is already in the table.
     pub fn find(&self, string: &str) -> Option<Name> {
-        self.read().by_string.get(string).copied()
+        self.read().by_string.get(&*self.cover(string)).copied()
     }
 
     /// The string of a name.
@@ -103,7 +136,7 @@ impl Names {
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

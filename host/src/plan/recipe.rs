@@ -9,6 +9,7 @@
 use std::{fmt::Write, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{Plan, PlanInput, threshold::Stored};
 use crate::diagnostic::Diagnostic;
@@ -32,6 +33,17 @@ impl Recipe {
         Self { input: input.clone(), ..Self::default() }
     }
 
+    /// The recipe with every text of the workload and its flags changed; `None` if none was.
+    pub fn covered(&self, cover: &dyn Fn(&str) -> String) -> Option<Self> {
+        let mut recipe = self.clone();
+        let mut changed = covered(&mut recipe.input.options.0, cover);
+        changed |= covered(&mut recipe.input.overrides.thresholds, cover);
+        for value in recipe.input.overrides.tags.values_mut() {
+            changed |= cover_text(value, cover);
+        }
+        changed.then_some(recipe)
+    }
+
     /// Builds the plan again.
     pub fn build(&self) -> Result<Plan, Diagnostic> {
         let mut plan = Plan::build(self.input.clone())?;
@@ -44,6 +56,38 @@ impl Recipe {
         plan.recipe = Arc::new(self.clone());
         Ok(plan)
     }
+}
+
+/// Covers the texts of an object; whether anything was covered.
+fn covered(object: &mut Map<String, Value>, cover: &dyn Fn(&str) -> String) -> bool {
+    let mut changed = object.keys().any(|key| cover(key) != *key);
+    *object = std::mem::take(object)
+        .into_iter()
+        .map(|(key, mut value)| {
+            changed |= cover_value(&mut value, cover);
+            (cover(&key), value)
+        })
+        .collect();
+    changed
+}
+
+fn cover_value(value: &mut Value, cover: &dyn Fn(&str) -> String) -> bool {
+    match value {
+        Value::String(text) => cover_text(text, cover),
+        Value::Array(values) => {
+            let changed = values.iter_mut().map(|value| cover_value(value, cover));
+            changed.fold(false, |one, other| one | other)
+        }
+        Value::Object(object) => covered(object, cover),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn cover_text(text: &mut String, cover: &dyn Fn(&str) -> String) -> bool {
+    let covered = cover(text);
+    let changed = covered != *text;
+    *text = covered;
+    changed
 }
 
 impl Plan {
@@ -100,7 +144,7 @@ mod tests {
             "thresholds": { "iteration_duration{scenario:steady}": ["p(95) < 10.3ms", "mean over last 3s < 5ms"] },
             "metrics": { "own": "trend" },
         });
-        let serde_json::Value::Object(options) = options else { unreachable!() };
+        let Value::Object(options) = options else { unreachable!() };
         PlanInput {
             name: "again".to_owned(),
             options: Options(options),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    metric::Names,
     plan::{Backend, Plan, Recipe},
     run::summary::{Environment, Row, RunInfo},
     verdict::Cause,
@@ -26,15 +27,25 @@ pub struct Start {
 }
 
 impl Start {
-    /// The start of a run of a plan.
-    pub fn new(plan: &Plan, run: RunInfo, environment: Environment, fail_on_warn: bool) -> Self {
+    /// The start of a run of a plan, none of whose texts `hidden` is in.
+    pub fn new(
+        plan: &Plan,
+        run: RunInfo,
+        environment: Environment,
+        fail_on_warn: bool,
+        hidden: &[String],
+    ) -> Self {
+        let names = Names::hiding(hidden.iter().cloned());
+        let covered = plan.recipe.covered(&|text| names.cover(text).into_owned());
+        // A plan that holds a secret is kept as the one that it is without.
+        let kept = covered.as_ref().and_then(|recipe| recipe.build().ok());
         Self {
             run,
             environment,
             backend: None,
             fail_on_warn,
-            recipe: Recipe::clone(&plan.recipe),
-            plan: fingerprint(plan),
+            plan: fingerprint(kept.as_ref().unwrap_or(plan)),
+            recipe: covered.unwrap_or_else(|| Recipe::clone(&plan.recipe)),
         }
     }
 }

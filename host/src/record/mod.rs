@@ -19,6 +19,8 @@ mod queue;
 mod replay;
 mod revision;
 mod suite;
+#[cfg(test)]
+mod tests;
 
 pub use content::{End, Start, SuiteEnd, SuiteStart};
 pub use export::export;

@@ -36,7 +36,7 @@ use crate::{
     executor::Notice,
     metric::{Builtin, Cell, Recorder, Selector, Snapshot, TagSet, Timeline},
     plan::{Plan, Start},
-    verdict::{Cause, Facts, Judge, TargetFacts},
+    verdict::{Cause, ErrorFacts, Facts, Judge, TargetFacts},
 };
 
 /// How long a shard may take to answer a stop.
@@ -168,6 +168,8 @@ impl Conductor {
     pub(super) async fn run(mut self) -> RunOutcome {
         let cost = health::own_cost(&self.shared).await;
         self.ledger.own_cost = cost;
+        // From its first moment on there is something to show.
+        self.tell_facts();
         let connected = self.connect().await;
         if connected {
             self.open_collector().await;
@@ -408,7 +410,7 @@ impl Conductor {
         let stopped = self.stopped.is_some();
         let ran = self.ledger.ran();
         let mut facts = self.facts();
-        facts.errors = self.ledger.errors().facts();
+        facts.errors = self.errors();
         // What ends a run before its time stops it; a bug, or a load that never began, need not.
         let broken = facts.causes.iter().any(|(cause, _)| *cause == Cause::Internal);
         let complete = self.begun.is_some() && !stopped && !broken;
@@ -684,8 +686,25 @@ impl Conductor {
         facts.remarks.extend(self.remarks.iter().cloned());
         facts.targets.clone_from(&self.target_facts);
         facts.search = self.hunt.as_ref().map(Hunt::facts);
+        let names = &self.shared.names;
+        let cover = |text: &mut String| *text = names.cover(text).into_owned();
+        facts.causes.iter_mut().for_each(|(_, text)| cover(text));
+        facts.remarks.iter_mut().for_each(cover);
+        for target in &mut facts.targets {
+            cover(&mut target.source);
+            target.last_lines.iter_mut().for_each(cover);
+        }
         facts.runner.journal_merged = self.tape.as_ref().map_or(0, |tape| tape.merged());
         facts
+    }
+
+    /// All kinds of iteration errors so far.
+    fn errors(&self) -> Vec<ErrorFacts> {
+        let mut errors = self.ledger.errors().facts();
+        for error in &mut errors {
+            error.message = self.shared.names.cover(&error.message).into_owned();
+        }
+        errors
     }
 
     /// Tells the tape how the run stands: what it has until then belongs together.
@@ -693,11 +712,12 @@ impl Conductor {
         self.tell_facts = None;
         self.told_facts = self.shared.clock.now();
         let facts = self.facts();
+        let all = self.ledger.count_errors();
+        let errors = (all > self.told_errors).then(|| self.errors());
         let Some(tape) = &mut self.tape else { return };
-        let errors = self.ledger.errors();
-        if errors.all() > self.told_errors {
-            self.told_errors = errors.all();
-            tape.errors(errors.facts());
+        if let Some(errors) = errors {
+            self.told_errors = all;
+            tape.errors(errors);
         }
         tape.facts(facts);
         if let Some(text) = tape.failure() {
@@ -711,6 +731,7 @@ impl Conductor {
     /// Something worth a line.
     fn note(&mut self, text: String) {
         if let Some(tape) = &mut self.tape {
+            let text = self.shared.names.cover(&text);
             tape.event(self.shared.clock.now(), "note", &text);
         }
         self.shared.log.tell(Event::Note(text));

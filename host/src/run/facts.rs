@@ -251,6 +251,11 @@ impl Ledger {
         all
     }
 
+    /// How many iteration errors there are so far.
+    pub(super) fn count_errors(&self) -> u64 {
+        self.errors.iter().map(ErrorTally::all).sum()
+    }
+
     /// The facts of the run, if it ended now; errors, search and targets are told by others.
     pub(super) fn facts(&self, shared: &Shared) -> Facts {
         let now = shared.clock.now();

@@ -8,7 +8,10 @@ use std::sync::{
 use tokio::sync::mpsc;
 
 use super::event::Event;
-use crate::primitive::{LogLine, LogSink};
+use crate::{
+    metric::Names,
+    primitive::{LogLine, LogSink},
+};
 
 /// The run's way to its observers.
 #[derive(Debug)]
@@ -17,15 +20,24 @@ pub(super) struct Outlet {
     max_lines: u64,
     lines: AtomicU64,
     events_dropped: AtomicU64,
+    /// Knows what is secret.
+    names: Names,
 }
 
 impl Outlet {
-    pub(super) fn new(events: mpsc::Sender<Event>, max_lines: u64) -> Self {
-        Self { events, max_lines, lines: AtomicU64::new(0), events_dropped: AtomicU64::new(0) }
+    pub(super) fn new(events: mpsc::Sender<Event>, max_lines: u64, names: Names) -> Self {
+        let (lines, events_dropped) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { events, max_lines, lines, events_dropped, names }
     }
 
     /// Tells the observers, unless they are too slow.
     pub(super) fn tell(&self, event: Event) {
+        let cover = |text: String| self.names.cover(&text).into_owned();
+        let event = match event {
+            Event::Note(text) => Event::Note(cover(text)),
+            Event::Log(line) => Event::Log(LogLine { text: cover(line.text), ..line }),
+            event => event,
+        };
         if self.events.try_send(event).is_err() {
             self.events_dropped.fetch_add(1, Ordering::Relaxed);
         }

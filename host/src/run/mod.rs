@@ -78,6 +78,8 @@ pub struct RunInput {
     pub stop: StopSignal,
     /// Whether each host call is logged.
     pub trace: bool,
+    /// What is secret, and must not get into any text that the run makes.
+    pub hidden: Vec<String>,
     /// Who keeps the run.
     pub tape: Option<Box<dyn tape::Tape>>,
 }
@@ -126,13 +128,14 @@ struct Shared {
 /// Runs a plan. The future stays on its thread; a runtime with timers must drive it.
 pub async fn run(input: RunInput) -> RunOutcome {
     let shards = if input.clock.is_virtual() { 1 } else { input.plan.shards.max(1) };
+    let names = Names::hiding(input.hidden);
     let shared = Arc::new(Shared {
         scenarios: ScenarioShared::of(&input.plan, shards),
         shards,
         load: load::Load::default(),
         service_cpu_ns: AtomicU64::new(0),
         handled_cpu_ns: AtomicU64::new(0),
-        log: Arc::new(log::Outlet::new(input.events, input.plan.limits.log_lines)),
+        log: Arc::new(log::Outlet::new(input.events, input.plan.limits.log_lines, names.clone())),
         plan: input.plan,
         workload: input.workload,
         bus: input.bus,
@@ -140,7 +143,7 @@ pub async fn run(input: RunInput) -> RunOutcome {
         targets: input.targets,
         outages: Arc::default(),
         clock: input.clock,
-        names: Names::default(),
+        names,
         trace: input.trace,
     });
     let served = !shared.plan.services.is_empty();

@@ -54,6 +54,8 @@ pub struct ServeInput {
     pub events: mpsc::Sender<Event>,
     /// Stops it.
     pub stop: StopSignal,
+    /// What is secret, and must not get into any text that the service makes.
+    pub hidden: Vec<String>,
     /// The service's name: the tag `target`, and the queue that its processes share.
     pub name: String,
     /// This process, among those of the same name.
@@ -85,6 +87,7 @@ struct Books {
 }
 
 async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause, String)> {
+    let names = Names::hiding(input.hidden);
     let shared = Arc::new(Shared {
         scenarios: Vec::new(),
         // The one thread there is has services and no VUs.
@@ -92,7 +95,7 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
         load: load::Load::default(),
         service_cpu_ns: AtomicU64::new(0),
         handled_cpu_ns: AtomicU64::new(0),
-        log: Arc::new(log::Outlet::new(input.events, input.plan.limits.log_lines)),
+        log: Arc::new(log::Outlet::new(input.events, input.plan.limits.log_lines, names.clone())),
         plan: input.plan,
         workload: input.workload,
         bus: input.bus,
@@ -100,7 +103,7 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
         targets: None,
         outages: Arc::default(),
         clock: Clock::real(),
-        names: Names::default(),
+        names,
         trace: false,
     });
     shared.workload.reserve(u32::try_from(input.concurrency).unwrap_or(u32::MAX));

@@ -364,6 +364,7 @@ pub(super) async fn run_on(clock: Clock, plan: Plan, native: &Native, stop: Stop
         stop,
         trace: false,
         tape: None,
+        hidden: Vec::new(),
     })
     .await;
     bus.close().await;

@@ -36,7 +36,7 @@
 //! | [`executor`] | when iterations start |
 //! | [`run`] | one run: setup, executors, the search that drives one, teardown, summary |
 //! | [`record`] | the run on disk: journal, replay, history |
-//! | [`report`] | summary → terminal and JSON (pure) |
+//! | [`report`] | summary and chronicle → terminal, HTML, Markdown, CSV, JSON, JUnit, GitHub (pure) |
 //! | [`cli`] | argv, environment, files → plan; verdict → exit code |
 //!
 //! # Invariants

@@ -18,6 +18,7 @@ mod outage;
 mod readme;
 mod real;
 mod record;
+mod reports;
 mod services;
 mod suite;
 mod target;

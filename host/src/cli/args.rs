@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use comparison::{AbArgs, CompareArgs, ComparisonFormat, TermsArgs, TrendArgs};
 
+use super::reports::FilesArgs;
+
 /// A scenario runner for event-driven systems whose numbers can be trusted.
 #[derive(Debug, Parser)]
 #[command(
@@ -211,6 +213,8 @@ pub struct RunArgs {
     /// Writes the summary as JSON (`wavetank schema summary`)
     #[arg(long, value_name = "PATH", env = "WAVETANK_SUMMARY_EXPORT")]
     pub summary_export: Option<PathBuf>,
+    #[command(flatten)]
+    pub reports: FilesArgs,
     /// Whether a warning fails the run
     #[arg(long, value_name = "WHEN", default_value = "fail")]
     pub fail_on: FailOn,

@@ -22,6 +22,7 @@ mod machine;
 mod print;
 mod progress;
 mod report;
+mod reports;
 mod run;
 mod runs;
 mod script;

@@ -11,7 +11,7 @@ use super::{
     folder, forecast, load,
     print::out,
     progress::Screen,
-    report, signals, suite, target,
+    report, reports, signals, suite, target,
 };
 use crate::{
     clock::Clock,
@@ -20,7 +20,7 @@ use crate::{
     plan::Plan,
     primitive::database,
     record::{self, Ending, Journal, RecordError},
-    report::{json, terminal},
+    report::{json, story::Story, terminal},
     run::{
         RunInput, RunOutcome, StopSignal,
         summary::{Environment, RunInfo, Summary, SummaryInput, WorkloadInfo},
@@ -48,6 +48,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
         out(&forecast::render(&plan));
         return Ok(ExitCode::SUCCESS);
     }
+    args.reports.check()?;
     let baseline = Baseline::of(&args, &allowed, &plan.name)?;
     baseline::prepare(&mut plan, baseline.as_ref())?;
     let plan = Arc::new(plan);
@@ -56,7 +57,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let folder = folder::make(args.out.as_deref(), &id)?;
     let runtime = runtime()?;
     let (hidden, info) = known(&args, &program, id.clone(), started)?;
-    let (outcome, environment) = runtime.block_on(async {
+    let (mut outcome, environment) = runtime.block_on(async {
         let mut backends = Backends::open(backends::Opening {
             bus: args.backends.bus(),
             database: args.backends.database(),
@@ -101,11 +102,14 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
         Ok((outcome, environment))
     })?;
     let info = RunInfo { complete: outcome.complete, ..info };
+    let chronicle = std::mem::take(&mut outcome.chronicle);
     let mut summary = judge(&args, &plan, outcome, &info, &environment);
+    let thresholds = summary.thresholds.len();
+    let chapters = vec![reports::chapter(&plan, &program, thresholds, chronicle)];
     if let Some(baseline) = &baseline {
         baseline.judge(&mut summary, args.fail_on);
     }
-    tell(&args, &folder, &summary)
+    tell(&args, &folder, &Story { summary, chapters })
 }
 
 /// What is secret, and which run it is that must not tell it.
@@ -272,7 +276,8 @@ fn judge(
 }
 
 /// Prints the summary and writes it to its files.
-pub fn tell(args: &RunArgs, folder: &Path, summary: &Summary) -> Result<ExitCode, Failed> {
+pub fn tell(args: &RunArgs, folder: &Path, story: &Story) -> Result<ExitCode, Failed> {
+    let summary = &story.summary;
     if args.screen.quiet {
         let page = terminal::render(summary, terminal::Options { color: false, long: false });
         out(page.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default());
@@ -284,6 +289,7 @@ pub fn tell(args: &RunArgs, folder: &Path, summary: &Summary) -> Result<ExitCode
     if let Some(path) = &args.summary_export {
         folder::write(path, &text)?;
     }
+    args.reports.write(story)?;
     Ok(ExitCode::from(summary.verdict.exit_code))
 }
 

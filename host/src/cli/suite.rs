@@ -19,6 +19,7 @@ use super::{
     folder, forecast, load,
     print::{out, say},
     report::not_written,
+    reports,
     run::{Kept, drive, run_info, runtime, tell, workload_info},
     signals,
 };
@@ -30,7 +31,11 @@ use crate::{
     },
     primitive::database,
     record::{self, Journal, SuiteEnd, SuiteJournal, SuiteStart},
-    report::{json, printable::printable},
+    report::{
+        json,
+        printable::printable,
+        story::{Chapter, Story},
+    },
     run::{
         StopLevel, StopSignal,
         summary::{self, Part, RunInfo, SummaryInput},
@@ -83,6 +88,9 @@ struct Course {
     notes: Vec<String>,
 }
 
+/// A workload that has run: its part of the summary, and what happened when.
+type Told = (Part, Chapter);
+
 /// Reads a suite file.
 pub fn read(path: &Path) -> Result<Suite, Failed> {
     let origin = path.display().to_string();
@@ -106,6 +114,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    args.reports.check()?;
     let baseline = Baseline::of(args, &allowed, &course.suite.name)?;
     for job in &mut course.jobs {
         baseline::prepare(Arc::make_mut(&mut job.plan), baseline.as_ref())?;
@@ -123,15 +132,16 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
         fail_on_warn: args.fail_on == FailOn::Warn,
     };
     let journal = SuiteJournal::open(&folder, &start).map_err(not_written)?;
-    let (parts, cut) = runtime()?.block_on(course.run(args, &allowed, &id, &folder))?;
+    let (told, cut) = runtime()?.block_on(course.run(args, &allowed, &id, &folder))?;
     journal.finish(&SuiteEnd { cut: cut.clone() }).map_err(not_written)?;
+    let (parts, chapters) = told.into_iter().unzip();
     let SuiteStart { run, skipped, order, notes, fail_on_warn, .. } = start;
     let mut joined = summary::Suite { run, skipped, order, fail_on_warn, cut }.join(parts);
     joined.remarks.extend(notes);
     if let Some(baseline) = &baseline {
         baseline.judge(&mut joined, args.fail_on);
     }
-    tell(args, &folder, &joined)
+    tell(args, &folder, &Story { summary: joined, chapters })
 }
 
 /// Everything that can be said of a suite without running it, on every backend that a row knows.
@@ -309,7 +319,7 @@ impl Course {
         allowed: &Allowed,
         id: &str,
         folder: &Path,
-    ) -> Result<(Vec<Part>, Option<(Cause, String)>), Failed> {
+    ) -> Result<(Vec<Told>, Option<(Cause, String)>), Failed> {
         let stop = StopSignal::new();
         let watching = signals::watch(stop.clone());
         let mut parts = Vec::new();
@@ -450,7 +460,7 @@ impl Course {
         backends: &mut Backends,
         stop: StopSignal,
         directory: &Path,
-    ) -> Result<Part, Failed> {
+    ) -> Result<Told, Failed> {
         let environment = backends.environment();
         let id = directory.file_name().map_or_else(String::new, |name| name.display().to_string());
         let workloads = vec![workload_info(&job.workload, &job.program)];
@@ -464,6 +474,7 @@ impl Course {
         let kept = Kept { journal, hidden };
         let mut outcome = drive(args, &job.plan, &job.program, backends, stop, kept).await;
         let info = RunInfo { complete: outcome.complete, ..info };
+        let chronicle = std::mem::take(&mut outcome.chronicle);
         let judgement = outcome.judge.finish(outcome.start, &outcome.facts);
         let part = Part::new(SummaryInput {
             plan: &job.plan,
@@ -482,7 +493,9 @@ impl Course {
                 say(&format!("  {} {}", row.row, row.status.words()));
             }
         }
-        Ok(part)
+        let thresholds = part.summary.thresholds.len();
+        let chapter = reports::chapter(&job.plan, &job.program, thresholds, chronicle);
+        Ok((part, chapter))
     }
 }
 

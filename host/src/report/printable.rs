@@ -29,7 +29,7 @@ pub fn printable(text: &str, limit: usize) -> String {
 }
 
 /// Whether a character does something instead of being seen.
-fn acts(character: char) -> bool {
+pub(super) fn acts(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
@@ -47,6 +47,7 @@ fn acts(character: char) -> bool {
                 | '\u{feff}'
                 | '\u{ffa0}'
                 | '\u{fff0}'..='\u{fffb}'
+                | '\u{fffe}'..='\u{ffff}'
                 | '\u{e0000}'..='\u{e0fff}'
         )
 }

@@ -252,8 +252,11 @@ impl Page {
     }
 
     fn latency(&mut self, summary: &Summary) {
-        let rows: Vec<_> =
-            summary.metrics.iter().filter(|metric| self.is_shown(summary, metric)).collect();
+        let rows: Vec<_> = summary
+            .metrics
+            .iter()
+            .filter(|metric| is_shown(summary, metric, self.options.long))
+            .collect();
         if rows.is_empty() {
             return;
         }
@@ -284,37 +287,6 @@ impl Page {
         {
             self.note(2, "≥: samples that were cut off count as at least what they had waited");
         }
-    }
-
-    /// Times that are not the runner's own; of their series only what is told apart by operation or
-    /// failure.
-    fn is_shown(&self, summary: &Summary, metric: &MetricSummary) -> bool {
-        let own = ["dispatch_delay", "runner_", "guest_cpu_time"];
-        let Values::Trend(values) = &metric.values else { return false };
-        if own.iter().any(|own| metric.name.starts_with(own)) || metric.tags.contains_key("phase") {
-            return false;
-        }
-        if values.count + values.censored == 0 {
-            return false;
-        }
-        // Of a suite, what all its workloads measured together is no one thing's time.
-        let of_suite = summary.rows.len() > 1 || summary.run.workloads.len() > 1;
-        let own = metric.tags.keys().all(|key| of_suite && (key == "row" || key == "workload"));
-        if self.options.long || (own && of_suite != metric.tags.is_empty()) {
-            return true;
-        }
-        if own {
-            return false;
-        }
-        if metric.tags.get("outcome").is_some_and(|outcome| outcome == "error") {
-            return true;
-        }
-        let Some(op) = metric.tags.get("op") else { return false };
-        summary.metrics.iter().any(|other| {
-            other.name == metric.name
-                && other.tags.get("row") == metric.tags.get("row")
-                && other.tags.get("op").is_some_and(|other| other != op)
-        })
     }
 
     fn load(&mut self, summary: &Summary) {
@@ -504,8 +476,39 @@ const fn sign(status: Status) -> (&'static str, Style) {
     }
 }
 
+/// Times that are not the runner's own; of their series only what is told apart by operation or
+/// failure.
+pub(super) fn is_shown(summary: &Summary, metric: &MetricSummary, long: bool) -> bool {
+    let own = ["dispatch_delay", "runner_", "guest_cpu_time"];
+    let Values::Trend(values) = &metric.values else { return false };
+    if own.iter().any(|own| metric.name.starts_with(own)) || metric.tags.contains_key("phase") {
+        return false;
+    }
+    if values.count + values.censored == 0 {
+        return false;
+    }
+    // Of a suite, what all its workloads measured together is no one thing's time.
+    let of_suite = summary.rows.len() > 1 || summary.run.workloads.len() > 1;
+    let own = metric.tags.keys().all(|key| of_suite && (key == "row" || key == "workload"));
+    if long || (own && of_suite != metric.tags.is_empty()) {
+        return true;
+    }
+    if own {
+        return false;
+    }
+    if metric.tags.get("outcome").is_some_and(|outcome| outcome == "error") {
+        return true;
+    }
+    let Some(op) = metric.tags.get("op") else { return false };
+    summary.metrics.iter().any(|other| {
+        other.name == metric.name
+            && other.tags.get("row") == metric.tags.get("row")
+            && other.tags.get("op").is_some_and(|other| other != op)
+    })
+}
+
 /// Over how many seconds a metric was measured: of a suite, those of its workload.
-fn seconds(summary: &Summary, metric: &MetricSummary) -> f64 {
+pub(super) fn seconds(summary: &Summary, metric: &MetricSummary) -> f64 {
     let own = summary.run.workloads.iter().find(|workload| match metric.tags.get("row") {
         Some(rows) => workload.rows.join("+") == *rows,
         None => {
@@ -517,7 +520,7 @@ fn seconds(summary: &Summary, metric: &MetricSummary) -> f64 {
 }
 
 /// How near to its limit what was measured is, or how far beyond it: 1 is at the limit.
-fn closeness(threshold: &ThresholdResult) -> f64 {
+pub(super) fn closeness(threshold: &ThresholdResult) -> f64 {
     let (Some(observed), Some(limit)) = (threshold.observed, threshold.limit) else { return 0.0 };
     if threshold.expression.contains("==") || threshold.expression.contains("!=") {
         // It holds or it does not: there is no distance.
@@ -538,14 +541,14 @@ fn fit(text: &str, place: usize) -> String {
 }
 
 /// Whether a threshold is about a share, which is shown in percent.
-fn is_share(summary: &Summary, threshold: &ThresholdResult) -> bool {
+pub(super) fn is_share(summary: &Summary, threshold: &ThresholdResult) -> bool {
     let metric = summary.metrics.iter().find(|metric| metric.name == threshold.metric);
     metric.is_some_and(|metric| metric.kind == Kind::Rate)
         && threshold.expression.trim_start().starts_with("rate")
 }
 
 /// What was measured, how far that is from the limit, how sure it is, and of how many samples.
-fn observation(threshold: &ThresholdResult, shares: bool) -> String {
+pub(super) fn observation(threshold: &ThresholdResult, shares: bool) -> String {
     let unit = printable(&threshold.unit, TEXT);
     let show = |value: f64| if shares { share(value) } else { quantity(value, &unit) };
     let mut parts = vec![threshold.status.words().to_owned()];
@@ -590,7 +593,7 @@ fn distance(observed: f64, limit: f64, shares: bool, show: &impl Fn(f64) -> Stri
     format!("{far} {side} {}", show(limit))
 }
 
-fn percent(value: f64) -> String {
+pub(super) fn percent(value: f64) -> String {
     format!("{value:.0} %")
 }
 
@@ -606,7 +609,7 @@ fn cells(texts: &[String; 6]) -> String {
 }
 
 /// A value of a trend, `≥` where it is only a lower bound, `–` where it is missing.
-fn bound(values: &TrendValues, name: &str, value: Option<f64>, unit: Unit) -> String {
+pub(super) fn bound(values: &TrendValues, name: &str, value: Option<f64>, unit: Unit) -> String {
     match value {
         None => "–".to_owned(),
         Some(value) if values.is_at_least(name) => format!("≥{}", quantity(value, unit.symbol())),

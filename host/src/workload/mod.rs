@@ -218,6 +218,14 @@ pub trait VirtualUser {
 }
 
 impl Program {
+    /// The text of a script; `None` for a component.
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Self::Script(script) => Some(script.source()),
+            Self::Component(_) => None,
+        }
+    }
+
     /// Loads a `.rhai` script or a `.wasm` component.
     pub fn load(path: &Path, input: &LoadInput) -> Result<Self, LoadError> {
         match path.extension().and_then(std::ffi::OsStr::to_str) {

@@ -130,6 +130,11 @@ struct Evaluated {
 }
 
 impl Program {
+    /// Its text, as it was read.
+    pub fn source(&self) -> &str {
+        &self.text.source
+    }
+
     /// Reads, checks and describes it.
     pub fn load(path: &Path, input: &LoadInput) -> Result<Self, LoadError> {
         let origin = path.display().to_string();

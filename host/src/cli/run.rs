@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     diagnostic::Diagnostic,
     metric::Names,
-    plan::Plan,
+    plan::{Plan, TargetPlan},
     primitive::database,
     record::{self, Ending, Journal, RecordError},
     report::{json, story::Story, terminal},
@@ -35,56 +35,86 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
         return suite::run(&args);
     }
     suite::refuse_its_flags(&args)?;
-    let allowed = Allowed::parse(&args.allow)?;
-    let declared = target::declared(&args.targets)?;
-    let program = load::program(&args.workload, &grants(&allowed, &args.backends))?;
-    let once = args.trace.then(|| once(&args, &program)).transpose()?;
-    let scenario = once.as_ref().unwrap_or(&args.scenario);
-    let mut plan = load::plan(&program, &args.workload, scenario, args.timeout)?;
-    if database::has_connections(args.backends.database()) {
-        plan.share_connections(scenario.shards).map_err(load::configuration)?;
-    }
+    let mut job = Job::of(&args)?;
     if args.dry_run {
-        out(&forecast::render(&plan));
+        out(&forecast::render(&job.plan));
         return Ok(ExitCode::SUCCESS);
     }
     args.reports.check()?;
-    let baseline = Baseline::of(&args, &allowed, &plan.name)?;
-    baseline::prepare(&mut plan, baseline.as_ref())?;
-    let plan = Arc::new(plan);
+    let baseline = Baseline::of(&args, &job.allowed, &job.plan.name)?;
+    baseline::prepare(Arc::make_mut(&mut job.plan), baseline.as_ref())?;
     let started = jiff::Timestamp::now();
-    let id = folder::run_id(&plan.name, started);
+    let id = folder::run_id(&job.plan.name, started);
     let folder = folder::make(args.out.as_deref(), &id)?;
     let runtime = runtime()?;
-    let (hidden, info) = known(&args, &program, id.clone(), started)?;
-    let (mut outcome, environment) = runtime.block_on(async {
+    let (hidden, info) = known(&args, &job.program, id, started)?;
+    let (mut outcome, environment) =
+        runtime.block_on(job.perform(&args, &folder, &info, hidden))?;
+    let info = RunInfo { complete: outcome.complete, ..info };
+    let chronicle = std::mem::take(&mut outcome.chronicle);
+    let mut summary = judge(&args, &job.plan, outcome, &info, &environment);
+    let thresholds = summary.thresholds.len();
+    let chapters = vec![reports::chapter(&job.plan, &job.program, thresholds, chronicle)];
+    if let Some(baseline) = &baseline {
+        baseline.judge(&mut summary, args.fail_on);
+    }
+    tell(&args, &folder, &Story { summary, chapters })
+}
+
+/// A workload that is going to run, with everything that is known before anything is opened.
+struct Job {
+    program: Program,
+    plan: Arc<Plan>,
+    allowed: Allowed,
+    /// Processes under test.
+    targets: Vec<TargetPlan>,
+}
+
+impl Job {
+    fn of(args: &RunArgs) -> Result<Self, Failed> {
+        let allowed = Allowed::parse(&args.allow)?;
+        let targets = target::declared(&args.targets)?;
+        let program = load::program(&args.workload, &grants(&allowed, &args.backends))?;
+        let once = args.trace.then(|| once(args, &program)).transpose()?;
+        let scenario = once.as_ref().unwrap_or(&args.scenario);
+        let mut plan = load::plan(&program, &args.workload, scenario, args.timeout)?;
+        if database::has_connections(args.backends.database()) {
+            plan.share_connections(scenario.shards).map_err(load::configuration)?;
+        }
+        Ok(Self { program, plan: Arc::new(plan), allowed, targets })
+    }
+
+    /// Opens what it takes, runs it, and closes it.
+    async fn perform(
+        &self,
+        args: &RunArgs,
+        folder: &Path,
+        info: &RunInfo,
+        hidden: Vec<String>,
+    ) -> Result<(RunOutcome, Environment), Failed> {
+        let Self { program, plan, allowed, targets } = self;
         let mut backends = Backends::open(backends::Opening {
             bus: args.backends.bus(),
             database: args.backends.database(),
             schema: args.backends.database_schema.as_deref(),
             existing_data: allowed.existing_data,
-            run: &id,
+            run: &info.id,
             prefix: None,
-            directory: folder.clone(),
+            directory: folder.to_owned(),
             shards: plan.shards,
             limits: &plan.limits,
         })
         .await?;
         let environment = backends.environment();
-        let start = record::Start::new(
-            &plan,
-            info.clone(),
-            environment.clone(),
-            args.fail_on == FailOn::Warn,
-            &hidden,
-        );
-        let allowed = backends.guard(&program, allowed.superuser);
-        let ready = match allowed {
-            Ok(()) => backends.start(declared, &id, &folder).await,
+        let fail_on_warn = args.fail_on == FailOn::Warn;
+        let start =
+            record::Start::new(plan, info.clone(), environment.clone(), fail_on_warn, &hidden);
+        let ready = match backends.guard(program, allowed.superuser) {
+            Ok(()) => backends.start(targets.clone(), &info.id, folder).await,
             Err(failed) => Err(failed),
         };
         let journal = ready.and_then(|()| {
-            Journal::open(&folder, &start, args.durable).map_err(report::not_written)
+            Journal::open(folder, &start, args.durable).map_err(report::not_written)
         });
         let journal = match journal {
             Ok(journal) => journal,
@@ -96,20 +126,11 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
         let stop = StopSignal::new();
         let watching = signals::watch(stop.clone());
         let kept = Kept { journal, hidden };
-        let outcome = drive(&args, &plan, &program, &mut backends, stop, kept).await;
+        let outcome = drive(args, plan, program, &mut backends, stop, kept).await;
         watching.abort();
         backends.close().await;
         Ok((outcome, environment))
-    })?;
-    let info = RunInfo { complete: outcome.complete, ..info };
-    let chronicle = std::mem::take(&mut outcome.chronicle);
-    let mut summary = judge(&args, &plan, outcome, &info, &environment);
-    let thresholds = summary.thresholds.len();
-    let chapters = vec![reports::chapter(&plan, &program, thresholds, chronicle)];
-    if let Some(baseline) = &baseline {
-        baseline.judge(&mut summary, args.fail_on);
     }
-    tell(&args, &folder, &Story { summary, chapters })
 }
 
 /// What is secret, and which run it is that must not tell it.

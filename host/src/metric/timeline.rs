@@ -150,10 +150,9 @@ impl Timeline {
             if key.tags.phase != Phase::Main || cell.samples() == 0 {
                 continue;
             }
-            let at = match (second, cell) {
-                (Some(second), _) => snapshot.origin + Duration::from_secs(u64::from(*second)),
-                (None, Cell::Gauge(gauge)) => Instant::from_nanos(gauge.last_at),
-                (None, _) => middle(start, snapshot),
+            let at = match second {
+                Some(second) => snapshot.origin + Duration::from_secs(u64::from(*second)),
+                None => middle(start, snapshot),
             };
             let second = u32::try_from(at.since(start).as_secs()).unwrap_or(u32::MAX);
             let line = self.place(*key, registry, names);
@@ -182,6 +181,7 @@ impl Timeline {
     }
 
     /// The same with at most so many steps.
+    #[must_use]
     pub fn within(&self, most: u32) -> Self {
         let mut coarser = self.clone();
         while coarser.steps() > most.max(1) && coarser.halve() {}
@@ -194,10 +194,10 @@ impl Timeline {
             return *place;
         }
         let timeless = |tags| TagSet { stage: Name::NONE, level: Name::NONE, ..tags };
-        let mut own = SeriesKey { tags: timeless(key.tags), ..key };
+        let mut own = SeriesKey { metric: key.metric, tags: timeless(key.tags) };
         if self.lines.len() >= MOST_LINES && !self.places.contains_key(&own) {
-            let TagSet { scenario, outcome, .. } = key.tags;
-            own.tags = TagSet { scenario, outcome, ..TagSet::default() };
+            let TagSet { outcome, scenario, .. } = key.tags;
+            own.tags = TagSet { outcome, scenario, ..TagSet::default() };
             self.folded += 1;
         }
         let place = match self.places.get(&own) {

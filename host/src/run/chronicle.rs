@@ -121,7 +121,9 @@ impl Happenings {
     }
 
     pub(super) fn append(&mut self, others: Vec<Happening>) {
-        others.into_iter().for_each(|other| self.push(other));
+        for other in others {
+            self.push(other);
+        }
     }
 }
 

@@ -171,9 +171,9 @@ fn a_day_takes_bounded_memory_and_loses_no_count() {
         .flat_map(|line| line.points.iter().map(|(_, point)| point.buckets()))
         .sum();
     assert!(buckets <= MOST_BUCKETS && timeline.weight.1 == buckets, "{buckets}");
-    let coarse = timeline.within(100);
-    assert!(coarse.steps() <= 100);
-    assert_eq!(coarse.of("iterations").map(counted).sum::<f64>(), 4.0 * day as f64);
+    let merged = timeline.within(100);
+    assert!(merged.steps() <= 100);
+    assert_eq!(merged.of("iterations").map(counted).sum::<f64>(), 4.0 * day as f64);
 }
 
 #[test]
@@ -219,7 +219,9 @@ proptest! {
         let mut sum = Spread::default();
         for chunk in values.chunks(7) {
             let mut trend = Trend::<u32>::default();
-            chunk.iter().for_each(|value| trend.record(*value));
+            for value in chunk {
+                trend.record(*value);
+            }
             sum.merge(&Spread::of(&trend));
         }
         let mut sorted = values.clone();

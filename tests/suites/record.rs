@@ -314,6 +314,7 @@ fn a_suite_that_is_killed_tells_what_ran_and_what_did_not() {
         assert!(child.try_wait().unwrap().is_none());
     }
     std::thread::sleep(Duration::from_secs(3));
+    assert!(report(&workplace, &[]).stderr.contains("this run goes on"));
     child.kill().unwrap();
     child.wait().unwrap();
     let summary = json(&report(&workplace, &["--format", "json"]));

@@ -6,11 +6,11 @@ use super::{
     Failed,
     args::{ColorMode, ReportArgs, ReportFormat},
     load,
-    print::{out, paint},
+    print::{out, paint, say},
 };
 use crate::{
     diagnostic::Diagnostic,
-    record::{self, Found, History, RecordError},
+    record::{self, Found, History, RecordError, Standing},
     report::{json, printable::printable, terminal},
     run::summary::Summary,
     verdict::Cause,
@@ -20,6 +20,11 @@ use crate::{
 pub fn report(args: &ReportArgs) -> Result<ExitCode, Failed> {
     let found = find(&args.runs, &args.run)?;
     let summary = record::report(&found.folder).map_err(unreadable)?;
+    if found.standing == Standing::Running {
+        say(
+            "wavetank: this run goes on; shown is what it came to until now, as if it were cut off",
+        );
+    }
     match args.format {
         ReportFormat::Terminal => show(&summary, args.color),
         ReportFormat::Json => out(&json::render(&summary)),

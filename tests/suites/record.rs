@@ -321,7 +321,7 @@ fn a_suite_that_is_killed_tells_what_ran_and_what_did_not() {
     assert_eq!(summary["run"]["complete"], false);
     assert_eq!(summary["verdict"]["status"], "fail");
     let reasons = summary["verdict"]["reasons"].to_string();
-    assert!(reasons.contains("the suite was cut off: 03-short did not run"), "{reasons}");
+    assert!(reasons.contains("the suite was cut off: 03-short-2 did not run"), "{reasons}");
     assert!(reasons.contains("long: the run was cut off"), "{reasons}");
     let rows: Vec<_> = summary["rows"].as_array().unwrap().iter().map(|it| &it["row"]).collect();
     assert_eq!(rows, ["A", "B"]);

@@ -450,7 +450,7 @@ fn the_runner_s_cpu_is_that_of_the_load_without_the_database_and_the_services() 
 export const options = #{
     vus: 1, iterations: 3, services: #{ "tank.busy": "busy" },
 };
-const COUNT = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000000) \
+const COUNT = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 5000000) \
                SELECT count(*) FROM c";
 fn iteration(ctx) {
     spin(500000);
@@ -472,7 +472,7 @@ fn teardown(ctx) { spin(5000000); sleep("2s"); }
     let services = value(&ran, "service_cpu_seconds", &[], "count");
     // Each of them alone is more than the runner may have used beside its guest.
     let may = guest + 0.25;
-    assert!(database > 0.5 && services > 0.3, "database {database} s, services {services} s");
+    assert!(database > 0.5 && services > 0.25, "database {database} s, services {services} s");
     assert!((0.01..may).contains(&used), "{used} s, of which the guest may have had {guest} s");
     // The percentage is of the load's time: teardown's CPU is not in it, nor are its two seconds.
     let (wall, load) = (used / runner("cpu_percent") * 100.0, summary["run"]["duration_s"].clone());

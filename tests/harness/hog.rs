@@ -8,10 +8,17 @@ use std::{
     thread,
 };
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::{
+    process::setpriority_process,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 
 /// Processes that keep a core busy.
 const SPINNERS: usize = 2;
+
+/// How nice the work is to them. Of equals, Linux prefers the one that has slept: it may never notice
+/// the others. A nicer one has to wait for them, whatever the scheduler and its version.
+const NICENESS: i32 = 5;
 
 /// Counts for ever, and ends by itself when the process that started it is gone.
 const SPIN: &str = "while kill -0 $PPID 2>/dev/null; do \
@@ -51,6 +58,8 @@ pub fn beside_a_hog<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result
     let confined = || {
         confine()?;
         let _hog = Hog::start();
+        // On Linux, of this thread and of what it starts from now on; the hog has been started.
+        setpriority_process(None, NICENESS)?;
         Ok(work())
     };
     thread::scope(|scope| scope.spawn(confined).join()).expect("the work does not panic")

@@ -124,12 +124,15 @@ impl Bars {
 
     fn plain(&mut self, progress: &Progress) {
         let last = self.last_line.unwrap_or_default();
-        let due = self.last_line.is_none() || progress.elapsed >= last.0 + PLAIN_INTERVAL;
+        // What is told of a second is not told at exactly its end.
+        let early = PLAIN_INTERVAL - SHORTEST_RATE;
+        let due = self.last_line.is_none() || progress.elapsed >= last.0 + early;
         let ended = progress.elapsed >= progress.planned;
-        if !due && !ended {
+        let now = (progress.elapsed, progress.iterations);
+        let news = now.1 > last.1 || now.0 >= last.0 + SHORTEST_RATE || self.last_line.is_none();
+        if !(due || ended && news) {
             return;
         }
-        let now = (progress.elapsed, progress.iterations);
         self.last_line = Some(now);
         self.line(&format!(
             "{:>5.0}s/{:.0}s  {} iterations  {:.0}/s{}  {} errors",

@@ -404,6 +404,9 @@ impl Conductor {
             self.happened.append(targets.happened());
         }
         self.tick();
+        if self.begun.is_some() {
+            self.tell_progress();
+        }
         let start = self.begun.unwrap_or_else(|| self.shared.clock.now());
         self.remarks.extend(self.folded());
         self.remarks.extend(self.shared.bus.refusals());
@@ -665,6 +668,9 @@ impl Conductor {
             hunt.observe(shard, &interval);
         }
         self.ledger.observe(shard, &interval);
+        if self.ledger.has_progressed() {
+            self.tell_progress();
+        }
         self.keep(interval.snapshot);
         if self.tape.is_some() && self.tell_facts.is_none() {
             self.tell_facts = Some(self.shared.clock.now().max(self.told_facts + TOLD));
@@ -747,12 +753,15 @@ impl Conductor {
         self.keep(own);
         self.target_facts = self.targets.as_ref().map(Targets::facts).unwrap_or_default();
         let Some(start) = self.begun else { return };
-        self.shared.log.tell(Event::Progress(self.ledger.progress(&self.shared, now)));
         if self.stopped.is_none()
             && let Some(reason) = self.judge.abort(start, now)
         {
             self.end(Cause::ThresholdsFailed, format!("stopped by a threshold: {reason}"));
         }
+    }
+
+    fn tell_progress(&mut self) {
+        self.shared.log.tell(Event::Progress(self.ledger.progress(&self.shared)));
     }
 
     fn phase(&mut self, name: &'static str) {

@@ -20,7 +20,7 @@ pub enum Event {
 /// How far a run is.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    /// Since the first scenario's start.
+    /// From the first scenario's start until when what is told was counted.
     pub elapsed: Duration,
     /// Until the last iteration may start, from the first scenario's start.
     pub planned: Duration,

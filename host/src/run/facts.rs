@@ -26,6 +26,10 @@ pub(super) struct Ledger {
     scenarios: Vec<Window>,
     /// By shard, as last told.
     errors: Vec<ErrorTally>,
+    /// By shard, until when its counts are; of one that is gone, nothing.
+    told: Vec<Option<Instant>>,
+    /// Until when all of them had told at the last progress.
+    progressed: Instant,
     pub(super) own_cost: OwnCost,
     causes: Vec<(Cause, String)>,
     begun: Option<Instant>,
@@ -48,6 +52,9 @@ pub(super) struct Ledger {
 /// A shorter time has no percentage of CPU worth the name.
 const SHORTEST: f64 = 0.05;
 
+/// Progress is not told of a shorter time.
+const SHORTEST_PROGRESS: Duration = Duration::from_millis(500);
+
 /// When a scenario ran.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
@@ -66,6 +73,8 @@ impl Ledger {
             counts: vec![vec![Counts::default(); scenarios]; shards],
             scenarios: vec![Window::default(); scenarios],
             errors: vec![ErrorTally::default(); shards],
+            told: vec![Some(now); shards],
+            progressed: now,
             own_cost: OwnCost::default(),
             causes: Vec::new(),
             begun: None,
@@ -138,6 +147,7 @@ impl Ledger {
     /// A shard is gone: what it was running was cut off.
     pub(super) fn lost(&mut self, shard: usize) {
         self.counts[shard].iter_mut().for_each(Counts::settle);
+        self.told[shard] = None;
     }
 
     pub(super) fn observe(&mut self, shard: usize, interval: &Interval) {
@@ -145,6 +155,7 @@ impl Ledger {
         if let Some(errors) = &interval.errors {
             self.errors[shard].clone_from(errors);
         }
+        self.told[shard] = Some(interval.snapshot.to);
         let length = interval.snapshot.to.since(interval.snapshot.from);
         self.merged_intervals += u64::from(length > Duration::from_millis(1_900));
         for (key, _, cell) in &interval.snapshot.cells {
@@ -205,7 +216,26 @@ impl Ledger {
     }
 
     /// How far the run is.
-    pub(super) fn progress(&mut self, shared: &Shared, now: Instant) -> Progress {
+    /// Whether all shards have told of a time of which no progress was made yet.
+    pub(super) fn has_progressed(&self) -> bool {
+        let told = self.told.iter().flatten().min();
+        self.begun.zip(told).is_some_and(|(begun, told)| {
+            told.since(self.progressed.max(begun)) >= SHORTEST_PROGRESS
+        })
+    }
+
+    /// Until when what is told of the load is: what it counts was not counted later, and a rate over a
+    /// later time would be none of anything. Shards tell at moments that are a little apart.
+    fn told_until(&self) -> Instant {
+        let told = || self.told.iter().flatten().map(|told| u128::from(told.as_nanos()));
+        let mean = told().sum::<u128>() / (told().count().max(1) as u128);
+        let mean = Instant::from_nanos(u64::try_from(mean).unwrap_or(u64::MAX));
+        self.ended.map_or(mean, |ended| mean.min(ended))
+    }
+
+    pub(super) fn progress(&mut self, shared: &Shared) -> Progress {
+        let now = self.told_until();
+        self.progressed = self.told.iter().flatten().min().copied().unwrap_or(now);
         let begun = self.begun.unwrap_or(now);
         let total = self.total();
         let recent = Cell::Trend(Box::new(std::mem::take(&mut self.recent)));

@@ -4,7 +4,10 @@
 
 #![allow(clippy::panic, clippy::print_stdout, reason = "it prints, and fails by panicking")]
 
-use std::process::{Command, ExitCode, ExitStatus};
+use std::{
+    collections::BTreeSet,
+    process::{Command, ExitCode, ExitStatus},
+};
 
 use serde_json::Value;
 use wavetank_tests::{command::repository, postgres::Postgres};
@@ -81,6 +84,10 @@ fn run(
 
 /// How far the medians of each row's times differ between two runs of one suite.
 fn agree(first: &Value, second: &Value) {
+    // Of one thing that no system has a part in: what the machine itself did meanwhile.
+    let empty =
+        [first, second].map(|it| it["runner"]["empty_operation_ns"].as_f64().unwrap_or(0.0));
+    println!("  an empty operation took {:.0} and {:.0} ns", empty[0], empty[1]);
     let (first, second) = (medians(first), medians(second));
     let (mut compared, mut apart) = (0, Vec::new());
     for (what, one) in &first {
@@ -97,24 +104,30 @@ fn agree(first: &Value, second: &Value) {
         }
     }
     println!("  {} of {compared} medians agree within 10 %", compared - apart.len());
-    apart.iter().for_each(|line| println!("{line}"));
+    for line in apart {
+        println!("{line}");
+    }
 }
 
-/// The medians of a row's times, of each operation as a whole.
+/// The medians of the times that thresholds of the set limit, by row.
 fn medians(summary: &Value) -> Vec<(String, f64)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let limited: BTreeSet<String> = summary["thresholds"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|threshold| text(&threshold["metric"]))
+        .collect();
     let series = summary["metrics"].as_array().into_iter().flatten();
     let whole = series.filter(|it| {
         let tags = it["tags"].as_object();
-        let whole =
-            tags.is_some_and(|tags| tags.keys().all(|tag| tag == "row" || tag == "workload"));
-        // What the runner measures of itself is no figure of the row.
-        let own = ["runner_", "dispatch_"]
-            .iter()
-            .any(|own| it["name"].as_str().is_some_and(|name| name.starts_with(own)));
-        whole && !own && it["unit"] == "ns" && it["values"]["count"].as_f64() >= Some(FEWEST)
+        let of_a_row = tags.is_some_and(|tags| {
+            tags.contains_key("row") && tags.keys().all(|tag| tag == "row" || tag == "workload")
+        });
+        let known = it["values"]["count"].as_f64() >= Some(FEWEST) && it["unit"] == "ns";
+        of_a_row && known && limited.contains(&text(&it["name"]))
     });
     let figures = whole.filter_map(|it| {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let tags = &it["tags"];
         let what = [&tags["row"], &tags["workload"], &it["name"]].map(text).join(" ");
         Some((what, it["values"]["p(50)"].as_f64()?))

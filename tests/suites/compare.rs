@@ -1,6 +1,11 @@
 //! Runs against runs, as a user compares them: real runs, whose times are known because they sleep.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use wavetank_tests::command::{Ran, Workplace};
@@ -166,6 +171,21 @@ fn thresholds_compare_with_the_baseline_that_was_named() {
     let warned = run(60, LOOSE, &["--baseline", "wavetank-runs/first/summary.json"]);
     assert_says(&warned, 0, &["worse than the baseline: iteration_duration.p(50)"]);
     assert_eq!(warned.summary.as_ref().unwrap()["verdict"]["status"], "warn");
+    // A figure that the baseline does not have is told and decides nothing, where that is allowed.
+    let excused = ["--baseline", "first", "--allow", "no-baseline"];
+    let checking = sleeper(10, LOOSE)
+        .replace("thresholds: #{ ", "thresholds: #{ checks: \"rate >= baseline\", ")
+        .replace("{ sleep", "{ check(\"new\", true); sleep");
+    let figure = workplace.file("shop.rhai", checking);
+    let refused = workplace.run_workload(&[&figure, "--baseline", "first"]);
+    assert_says(&refused, 117, &["there is no baseline that has samples of it"]);
+    let told = workplace.run_workload(&[&[figure.as_str()], &excused[..]].concat());
+    assert_says(&told, 0, &["there is no baseline that has samples of it"]);
+    let nothing = ["--baseline", "latest:none", "--allow", "no-baseline"];
+    assert_says(&run(10, half_more, &nothing), 0, &["there is no baseline yet"]);
+    let wide = ["--baseline", "first", "--tolerance", "1000%"];
+    let within = run(60, LOOSE, &wide);
+    assert_eq!(within.summary.as_ref().unwrap()["verdict"]["status"], "pass", "{within:#?}");
     let never = run(10, "p(50) < 100 * baseline", &["--baseline", "first"]);
     assert_eq!(never.code, 0, "{never:#?}");
     let other = run(10, LOOSE, &["--baseline", "nothing"]);
@@ -228,6 +248,34 @@ fn ab_ends_where_a_run_does() {
     assert_says(&ran, 104, &["there is no file `nothing`"]);
     let ran = workplace.run(&["ab", &fine, &fine, "--pairs", "1", "--", "--iterations", "0"]);
     assert_says(&ran, 104, &["a run of base did not come to its end"]);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
+fn what_ab_runs_does_not_outlive_it() {
+    let workplace = Workplace::new(WAVETANK);
+    let file = workplace.file("long.rhai", sleeper(60_000, LOOSE));
+    let mut ab = workplace.start(&["ab", &file, &file, "--out", "out"]);
+    let here = workplace.path().canonicalize().unwrap();
+    let runs = || -> Vec<String> {
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|it| it.path());
+        let here =
+            processes.filter(|it| fs::read_link(it.join("cwd")).is_ok_and(|cwd| cwd == here));
+        here.filter_map(|it| fs::read_to_string(it.join("cmdline")).ok())
+            .filter(|words| words.contains("001-base"))
+            .collect()
+    };
+    let wait_for = |count: usize| {
+        let begun = Instant::now();
+        while runs().len() != count {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}, and not {count}", runs());
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    wait_for(1);
+    ab.kill().unwrap();
+    ab.wait().unwrap();
+    wait_for(0);
 }
 
 #[test]

@@ -14,7 +14,9 @@ mod flags;
 mod input;
 mod liar;
 mod lifecycle;
+mod lock;
 mod outage;
+mod plugin;
 mod readme;
 mod real;
 mod record;
@@ -25,6 +27,7 @@ mod target;
 mod tidy;
 mod tls;
 mod truth;
+mod workflow;
 
 /// The command under test.
 const WAVETANK: &str = env!("CARGO_BIN_EXE_wavetank-under-test");

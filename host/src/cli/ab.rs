@@ -18,6 +18,7 @@ use super::{
     compare::{print, refused, terms},
     folder, history,
     load::configuration,
+    machine::this_program,
     print::say,
     run::runtime,
 };
@@ -28,6 +29,7 @@ use crate::{
         comparison::{self, objection},
         summary::Summary,
     },
+    target::Guard,
     verdict::{Cause, comparison::Design},
 };
 
@@ -57,10 +59,7 @@ pub fn ab(args: &AbArgs) -> Result<ExitCode, Failed> {
 
 /// Both sides, with programs and workloads that exist.
 fn sides(args: &AbArgs) -> Result<[Side; 2], Failed> {
-    let own = std::env::current_exe().map_err(|error| {
-        let message = format!("this program, which runs both sides, is not found: {error}");
-        Failed::new(Cause::Internal, Diagnostic::new(message))
-    })?;
+    let own = this_program();
     let side = |name, workload: &PathBuf, binary: &Option<PathBuf>, targets: &[String]| {
         let binary = binary.clone().unwrap_or_else(|| own.clone());
         for path in [&binary, workload] {
@@ -88,6 +87,10 @@ async fn pairs(
     directory: &Path,
 ) -> Result<(Vec<Summary>, Vec<Summary>), Failed> {
     let mut signals = Signals::watch()?;
+    let guard = Guard::start(&this_program(), &[]).map_err(|error| {
+        let message = format!("the process that guards the runs cannot be started: {error}");
+        Failed::new(Cause::Internal, Diagnostic::new(message))
+    })?;
     let (mut base, mut new) = (Vec::new(), Vec::new());
     for pair in 0..args.pairs {
         let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
@@ -99,7 +102,7 @@ async fn pairs(
             let all = args.pairs * 2;
             let path = printable(&side.workload.display().to_string(), TEXT);
             say(&format!("{number} of {all}: {} {path}, seed {seed}", side.name));
-            let summary = one(args, side, seed, &folder, &mut signals).await?;
+            let summary = one(args, side, seed, &folder, (&mut signals, &guard)).await?;
             if let Some(why) = objection(&summary) {
                 say(&format!("  it {why}: this pair is left out"));
             }
@@ -115,7 +118,7 @@ async fn one(
     side: &Side,
     seed: u64,
     folder: &Path,
-    signals: &mut Signals,
+    (signals, guard): (&mut Signals, &Guard),
 ) -> Result<Summary, Failed> {
     let mut command = tokio::process::Command::new(&side.binary);
     command.arg("run").arg(&side.workload).arg("--out").arg(folder);
@@ -132,6 +135,8 @@ async fn one(
                 .help("name a wavetank program with --base-binary or --new-binary"),
         )
     })?;
+    // A guard that is gone has been ended by somebody: then nobody is left to guard.
+    let _ = child.id().map(|id| guard.keep_leader(id));
     let mut interrupted = false;
     let status = loop {
         tokio::select! {

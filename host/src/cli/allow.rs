@@ -17,10 +17,22 @@ pub struct Allowed {
     pub existing_data: bool,
     /// `other-machine`: the baseline may be a run of any.
     pub machines: Machines,
+    /// `no-baseline`: `--baseline` may name a run that there is not yet.
+    pub missing: Missing,
     /// `superuser`: the database's user may be one.
     pub superuser: bool,
     /// `target=NAME`: targets that the workload may start and stop; `*` for all.
     pub targets: Vec<String>,
+}
+
+/// What a baseline that there is not is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// A mistake.
+    #[default]
+    Refused,
+    /// A first run's, which goes on without.
+    Excused,
 }
 
 /// Of which machines a baseline may be.
@@ -33,8 +45,8 @@ pub enum Machines {
     Any,
 }
 
-const CAPABILITIES: [&str; 6] =
-    ["bus", "db", "existing-data", "other-machine", "superuser", "target"];
+const CAPABILITIES: [&str; 7] =
+    ["bus", "db", "existing-data", "no-baseline", "other-machine", "superuser", "target"];
 
 impl Allowed {
     /// Reads the flags.
@@ -53,6 +65,7 @@ impl Allowed {
                 }
                 ("db", None) => allowed.database = true,
                 ("existing-data", None) => allowed.existing_data = true,
+                ("no-baseline", None) => allowed.missing = Missing::Excused,
                 ("other-machine", None) => allowed.machines = Machines::Any,
                 ("superuser", None) => allowed.superuser = true,
                 ("target", Some(name)) => allowed.targets.push(name.to_owned()),
@@ -89,13 +102,14 @@ mod tests {
     #[test]
     fn capabilities_are_read_and_others_refused() {
         let flags: Vec<String> =
-            ["bus=a.>", "bus=b", "db", "superuser", "target=x", "other-machine"]
+            ["bus=a.>", "bus=b", "db", "superuser", "target=x", "other-machine", "no-baseline"]
                 .map(str::to_owned)
                 .into();
         let allowed = Allowed::parse(&flags).unwrap();
         assert_eq!(allowed.bus, ["a.>", "b"]);
         assert_eq!((allowed.targets, allowed.machines), (vec!["x".to_owned()], Machines::Any));
         assert!(allowed.database && allowed.superuser && !allowed.existing_data);
+        assert_eq!(allowed.missing, Missing::Excused);
         for wrong in ["bus", "target", "bus=a b", "dbs", "everything", "db=x"] {
             assert!(Allowed::parse(&[wrong.to_owned()]).is_err(), "{wrong}");
         }

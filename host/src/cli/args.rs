@@ -54,6 +54,9 @@ pub enum Action {
     /// Start a new script
     #[command(subcommand)]
     Script(ScriptAction),
+    /// Begin a plugin, build it, pin what a suite is made of
+    #[command(subcommand)]
+    Plugin(PluginAction),
     /// Print the JSON Schema of a format
     Schema {
         /// Which format
@@ -122,6 +125,13 @@ pub struct WorkloadArgs {
     pub limits: Vec<(String, String)>,
 }
 
+impl WorkloadArgs {
+    /// A workload as it is by itself.
+    pub fn of(workload: PathBuf) -> Self {
+        Self { workload, parameters: Vec::new(), secret_env: Vec::new(), limits: Vec::new() }
+    }
+}
+
 /// What replaces a workload's scenarios, as in k6.
 #[derive(Debug, Default, Args)]
 pub struct ScenarioArgs {
@@ -172,6 +182,14 @@ pub struct ChoiceArgs {
     pub soak: bool,
 }
 
+/// Whether it must be what was pinned.
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// Runs only what the lock beside it names, byte for byte (`wavetank plugin lock`)
+    #[arg(long)]
+    pub locked: bool,
+}
+
 /// `wavetank run`
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -196,17 +214,22 @@ pub struct RunArgs {
     /// attached to with `pid:N`, `pidfile:PATH`, `port:N`; repeat for more
     #[arg(long = "target", value_name = "NAME=COMMAND")]
     pub targets: Vec<String>,
-    /// Allows what is refused by default: `bus=PATTERN`, `db`, `existing-data`, `other-machine`,
-    /// `superuser`, `target=NAME`
+    /// Allows what is refused by default: `bus=PATTERN`, `db`, `existing-data`, `no-baseline`,
+    /// `other-machine`, `superuser`, `target=NAME`
     #[arg(long = "allow", value_name = "CAPABILITY[=PATTERN]")]
     pub allow: Vec<String>,
     /// Compares the run with an earlier one, which thresholds can name as `baseline`: a run's folder or
     /// id, a summary's file, or `latest:TAG`
     #[arg(long, value_name = "RUN|FILE|latest:TAG")]
     pub baseline: Option<String>,
+    /// A change for the worse of the baseline's figures beyond this is a regression
+    #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = comparison::part)]
+    pub tolerance: f64,
     /// The run's folder (default: `wavetank-runs/<time>-<name>`)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub pins: PinArgs,
     /// Gives the disk the run's record each second, not only at its end
     #[arg(long)]
     pub durable: bool,
@@ -275,6 +298,9 @@ pub struct ServeArgs {
     /// Allows what is refused by default: `bus=PATTERN`, `db`, `existing-data`, `superuser`
     #[arg(long = "allow", value_name = "CAPABILITY[=PATTERN]")]
     pub allow: Vec<String>,
+    /// Serves it only if it has this digest (`wavetank inspect` shows it)
+    #[arg(long, value_name = "sha256:DIGEST")]
+    pub digest: Option<String>,
     /// The run that handler times are sent to
     #[arg(long, value_name = "RUN", env = "WAVETANK_RUN")]
     pub run: Option<String>,
@@ -345,12 +371,72 @@ pub struct PruneArgs {
     /// Keeps so many, the newest
     #[arg(long, value_name = "N", group = "limit")]
     pub keep: Option<usize>,
+    /// Removes only runs that have this tag and no other
+    #[arg(long, value_name = "WORD", requires = "limit")]
+    pub tag: Option<String>,
     /// Keeps the newest that are no larger together
     #[arg(long, value_name = "SIZE", value_parser = bytes, group = "limit")]
     pub max_size: Option<u64>,
     /// Says what would be removed, and removes nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `wavetank plugin`
+#[derive(Debug, Subcommand)]
+pub enum PluginAction {
+    /// Write a plugin to begin with, the SDK beside it
+    New(NewArgs),
+    /// Make the component of a plugin's folder; the same files give the same bytes
+    Build(BuildArgs),
+    /// Write down, beside it, which files it is made of; `run --locked` runs nothing else
+    Lock(LockArgs),
+}
+
+/// `wavetank plugin new`
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// Where; its name is the plugin's
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// In which language
+    #[arg(long, value_name = "LANGUAGE", default_value = "rust")]
+    pub lang: Language,
+    /// What it is to be
+    #[arg(long, value_name = "KIND", default_value = "workload")]
+    pub kind: PluginKind,
+}
+
+/// `--lang`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// Rust, with the SDK
+    Rust,
+}
+
+/// `--kind`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PluginKind {
+    /// Virtual users
+    Workload,
+    /// Something that answers messages
+    Service,
+}
+
+/// `wavetank plugin build`
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The plugin's folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+}
+
+/// `wavetank plugin lock`
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// A `suite.toml`, a `.wasm` component or a `.rhai` script
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: PathBuf,
 }
 
 /// `wavetank script`

@@ -13,13 +13,19 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Failed, args::WorkloadArgs, load, machine, print::say, target as targets};
+use super::{
+    Failed, args::WorkloadArgs, load, lock::digest_of, machine, print::say, target as targets,
+};
 use crate::{
     diagnostic::Diagnostic,
     plan::{Backend, Limits, Plan, Ready, TargetPlan, TargetSource, TargetStop, suite::Service},
     primitive::{bus, database},
     report::printable::printable,
-    run::{Hosted, ServeInput, StopSignal, event::Event, summary::Environment},
+    run::{
+        Hosted, ServeInput, StopSignal,
+        event::Event,
+        summary::{Environment, FileInfo},
+    },
     target,
     verdict::Cause,
     workload::Program,
@@ -149,6 +155,8 @@ impl Backends {
         words.push(service.workload.workload.display().to_string());
         let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
         flag("--name", service.declared.name.clone());
+        // What was looked at is what is run, and what the record names.
+        flag("--digest", digest_of(&service.program));
         flag("--concurrency", service.declared.concurrency.to_string());
         for (name, value) in &service.workload.parameters {
             flag("--param", format!("{name}={value}"));
@@ -180,12 +188,13 @@ impl Backends {
     }
 
     /// Starts a service inside this process; it answers when this returns.
-    pub async fn host(&mut self, service: &ServiceInput) -> Result<(), Failed> {
+    /// What is hidden is told by none of its lines.
+    pub async fn host(&mut self, service: &ServiceInput, hidden: &[String]) -> Result<(), Failed> {
         let (events, shown) = mpsc::channel(QUEUE);
         tokio::spawn(show(service.declared.name.clone(), shown));
         let run = self.bus.run().map(str::to_owned);
         let hosted = Hosted::start(ServeInput {
-            hidden: Vec::new(),
+            hidden: hidden.to_vec(),
             plan: Arc::clone(&service.plan),
             workload: Arc::new(service.program.clone()),
             bus: self.bus.clone(),
@@ -246,9 +255,22 @@ impl Backends {
 }
 
 impl ServiceInput {
+    /// What it was loaded from, for the record.
+    pub fn file(&self) -> FileInfo {
+        FileInfo {
+            path: self.workload.workload.display().to_string(),
+            digest: digest_of(&self.program),
+            kind: "service".to_owned(),
+        }
+    }
+
     /// Loads a service of a suite.
-    pub fn load(service: &Service, workload: WorkloadArgs) -> Result<Self, Failed> {
-        let program = load::program(&workload, &load::Reach::default())?;
+    pub fn load(
+        service: &Service,
+        workload: WorkloadArgs,
+        digest: Option<String>,
+    ) -> Result<Self, Failed> {
+        let program = load::pinned(&workload, &load::Reach::default(), digest)?;
         let plan = Arc::new(load::service(&program, &workload)?);
         let declared = service.clone();
         Ok(Self { declared, workload, program, plan })

@@ -5,7 +5,7 @@
 
 use super::{
     Failed,
-    allow::{Allowed, Machines},
+    allow::{Allowed, Machines, Missing},
     args::{FailOn, RunArgs},
     backends, history,
     load::configuration,
@@ -24,25 +24,35 @@ use crate::{
 /// Characters of a name.
 const TEXT: usize = 160;
 
-/// The earlier runs, oldest first; at least one.
+/// The earlier runs.
 #[derive(Debug)]
 pub struct Baseline {
+    /// Oldest first; none only where that is allowed.
     runs: Vec<Summary>,
     other_machine: bool,
+    /// Whether it is no fault that there is nothing to compare with yet.
+    excused: bool,
+    tolerance: f64,
 }
 
 impl Baseline {
     /// What `--baseline` names; `name` is what the run is called.
     pub fn of(args: &RunArgs, allowed: &Allowed, name: &str) -> Result<Option<Self>, Failed> {
         let Some(word) = &args.baseline else { return Ok(None) };
+        let excused = allowed.missing == Missing::Excused;
         let runs = match word.strip_prefix("latest:") {
             Some(tag) => {
                 let runs = history::latest(tag, Some(name))?;
-                if runs.is_empty() {
-                    return Err(history::none_tagged(tag, Some(name)));
+                if runs.is_empty() && !excused {
+                    let mut failed = history::none_tagged(tag, Some(name));
+                    failed.diagnostic = failed.diagnostic.help(
+                        "`wavetank runs tag RUN WORD` marks one; --allow no-baseline is for a first run",
+                    );
+                    return Err(failed);
                 }
                 runs
             }
+            None if excused && !history::exists(word) => Vec::new(),
             None => vec![history::find(word)?],
         };
         let here = backends::machine_here();
@@ -71,12 +81,17 @@ impl Baseline {
                 ));
             }
         }
-        Ok(Some(Self { runs, other_machine: any }))
+        Ok(Some(Self { runs, other_machine: any, excused, tolerance: args.tolerance }))
     }
 
     /// Sets a run that has ended against it.
     pub fn judge(&self, summary: &mut Summary, fail_on: FailOn) {
-        let terms = Terms { other_machine: self.other_machine, ..Terms::default() };
+        if self.runs.is_empty() {
+            summary.remarks.push("compared with nothing: there is no baseline yet".to_owned());
+            return;
+        }
+        let (tolerance, other_machine) = (self.tolerance, self.other_machine);
+        let terms = Terms { tolerance, other_machine, ..Terms::default() };
         summary.set_against(&self.runs, &terms, fail_on == FailOn::Warn);
     }
 }
@@ -84,7 +99,7 @@ impl Baseline {
 /// Gives the thresholds of a plan that compare with a baseline their figures.
 pub fn prepare(plan: &mut Plan, baseline: Option<&Baseline>) -> Result<(), Failed> {
     let Some(asking) = plan.asks_for_baseline() else { return Ok(()) };
-    let Some(newest) = baseline.and_then(|baseline| baseline.runs.last()) else {
+    let Some(baseline) = baseline else {
         let name = printable(&asking.metric, TEXT);
         let source = printable(&asking.source, TEXT);
         return Err(configuration(
@@ -92,9 +107,13 @@ pub fn prepare(plan: &mut Plan, baseline: Option<&Baseline>) -> Result<(), Faile
                 .help("name an earlier run: --baseline RUN|FILE|latest:TAG"),
         ));
     };
+    let Some(newest) = baseline.runs.last() else {
+        plan.set_baseline(baseline.excused, |_, _, _| None);
+        return Ok(());
+    };
     // A suite's summary holds several workloads: this one's figures are meant.
     let part = newest.is_joined().then(|| ("workload".to_owned(), plan.name.clone()));
-    plan.set_baseline(|metric, selector, aggregate| {
+    plan.set_baseline(baseline.excused, |metric, selector, aggregate| {
         let mut selector: Selector = selector.clone();
         if let Some((key, value)) = &part {
             selector.0.entry(key.clone()).or_insert_with(|| value.clone());

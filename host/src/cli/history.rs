@@ -1,11 +1,11 @@
-//! The runs that were made here, as files: `wavetank-runs/<id>/summary.json`, and beside it `tags`, one tag
-//! a line.
+//! The summaries of the runs that were kept, for those who compare: what a word on the command line names.
 
 use std::path::{Path, PathBuf};
 
-use super::{Failed, load::configuration};
+use super::{Failed, load::configuration, report::unreadable};
 use crate::{
     diagnostic::Diagnostic,
+    record::{Found, History, SUMMARY},
     report::printable::printable,
     run::{
         comparison::objection,
@@ -33,27 +33,24 @@ pub fn find(word: &str) -> Result<Summary, Failed> {
     }
 }
 
+/// Whether a word names something that there is.
+pub fn exists(word: &str) -> bool {
+    ways(word).iter().any(|way| way.exists())
+}
+
 /// The runs with a tag that may be compared with, oldest first; of this name only, if one is given.
 pub fn latest(tag: &str, name: Option<&str>) -> Result<Vec<Summary>, Failed> {
     let mut runs = Vec::new();
-    for folder in folders(Path::new(FOLDER)) {
-        if !has_tag(&folder, tag) {
-            continue;
-        }
+    for found in History::of(Path::new(FOLDER)).list().map_err(unreadable)? {
         // A run that has no summary was cut off, and is nobody's baseline.
-        let file = folder.join("summary.json");
-        if file.exists() {
+        let file = found.folder.join(SUMMARY);
+        if found.has_tag(tag) && file.exists() {
             runs.push(read(&file)?);
         }
     }
     runs.retain(|run| objection(run).is_none() && name.is_none_or(|name| run.run.name == name));
-    Ok(newest(runs))
-}
-
-/// Whether a run has a tag.
-pub fn has_tag(folder: &Path, tag: &str) -> bool {
-    let tags = std::fs::read_to_string(folder.join("tags")).unwrap_or_default();
-    tags.lines().any(|line| line.trim() == tag)
+    runs.sort_by_key(started);
+    Ok(runs.split_off(runs.len().saturating_sub(MOST)))
 }
 
 /// No run has that tag.
@@ -64,30 +61,28 @@ pub fn none_tagged(tag: &str, name: Option<&str>) -> Failed {
             "no run{of} under `{FOLDER}` that is complete and valid has the tag `{}`",
             printable(tag, TEXT)
         ))
-        .help("tags are lines of `tags` in a run's folder"),
+        .help("`wavetank runs tag RUN WORD` marks one"),
     )
 }
 
+/// Runs with their summaries, and what is wrong with the files of others.
+type Told = (Vec<(Found, Summary)>, Vec<Failed>);
+
 /// Every run that has a summary, oldest first; a file that cannot be read is named and left out.
-pub fn all(history: &Path) -> (Vec<(PathBuf, Summary)>, Vec<Failed>) {
+pub fn all(history: &Path) -> Result<Told, Failed> {
     let (mut runs, mut faults) = (Vec::new(), Vec::new());
-    for folder in folders(history) {
-        let file = folder.join("summary.json");
+    for found in History::of(history).list().map_err(unreadable)? {
+        let file = found.folder.join(SUMMARY);
         if !file.exists() {
             continue;
         }
         match read(&file) {
-            Ok(run) => runs.push((folder, run)),
+            Ok(run) => runs.push((found, run)),
             Err(failed) => faults.push(failed),
         }
     }
     runs.sort_by_key(|(_, run)| started(run));
-    (runs, faults)
-}
-
-fn newest(mut runs: Vec<Summary>) -> Vec<Summary> {
-    runs.sort_by_key(started);
-    runs.split_off(runs.len().saturating_sub(MOST))
+    Ok((runs, faults))
 }
 
 /// When a run started; one whose time cannot be read is the oldest.
@@ -95,20 +90,14 @@ fn started(run: &Summary) -> jiff::Timestamp {
     run.run.started.parse().unwrap_or(jiff::Timestamp::MIN)
 }
 
-/// The folders of the history, in the order of their names.
-fn folders(history: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(history).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders
+/// Where a word may lead: a path, or the id of a run.
+fn ways(word: &str) -> [PathBuf; 2] {
+    [Path::new(word).to_owned(), Path::new(FOLDER).join(word)]
 }
 
 /// Where the summary of a word is.
 fn place(word: &str) -> Result<PathBuf, Failed> {
-    let path = Path::new(word);
-    let ways = [path.to_owned(), Path::new(FOLDER).join(word)];
-    let Some(found) = ways.into_iter().find(|way| way.exists()) else {
+    let Some(found) = ways(word).into_iter().find(|way| way.exists()) else {
         return Err(configuration(
             Diagnostic::new(format!("there is no run `{}`", printable(word, TEXT))).help(format!(
                 "name a run's folder, its id under `{FOLDER}`, a summary's file, or `latest:TAG`"
@@ -118,7 +107,7 @@ fn place(word: &str) -> Result<PathBuf, Failed> {
     if !found.is_dir() {
         return Ok(found);
     }
-    let file = found.join("summary.json");
+    let file = found.join(SUMMARY);
     if file.exists() {
         return Ok(file);
     }

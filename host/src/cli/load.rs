@@ -65,6 +65,15 @@ impl Reach {
 
 /// Loads the workload.
 pub fn program(args: &WorkloadArgs, reach: &Reach) -> Result<Program, Failed> {
+    pinned(args, reach, None)
+}
+
+/// Loads the workload, if it has the digest that it must have.
+pub fn pinned(
+    args: &WorkloadArgs,
+    reach: &Reach,
+    digest: Option<String>,
+) -> Result<Program, Failed> {
     let limits = Limits::with(&pairs(&args.limits)).map_err(configuration)?;
     let input = LoadInput {
         parameters: pairs(&args.parameters),
@@ -72,6 +81,7 @@ pub fn program(args: &WorkloadArgs, reach: &Reach) -> Result<Program, Failed> {
         limits: Arc::new(limits),
         cache: cache(),
         grants: Arc::new(reach.grants()),
+        digest,
     };
     if !args.workload.exists() {
         return Err(configuration(

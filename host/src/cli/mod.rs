@@ -18,7 +18,9 @@ mod forecast;
 mod history;
 mod inspect;
 mod load;
+mod lock;
 mod machine;
+mod plugin;
 mod print;
 mod progress;
 mod report;
@@ -89,6 +91,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failed> {
         Action::Compare(args) => compare::compare(&args),
         Action::Ab(args) => ab::ab(&args),
         Action::Script(action) => script::script(&action),
+        Action::Plugin(action) => plugin::plugin(&action),
         Action::Schema { format: SchemaFormat::Summary } => {
             out(&format!("{:#}", schemars::schema_for!(crate::run::summary::Summary).to_value()));
             Ok(ExitCode::SUCCESS)

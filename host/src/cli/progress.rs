@@ -22,8 +22,8 @@ use crate::{
 const QUEUE: usize = 1_024;
 /// Characters of a line of a workload.
 const LINE: usize = 4_096;
-/// Where no terminal is, a line this often.
-const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
+/// Where no terminal is, a line each five seconds: what is told of a second is not told at exactly its end.
+const PLAIN_INTERVAL: Duration = Duration::from_millis(4_500);
 /// Of a shorter time no rate is told: a few iterations in a few milliseconds are chance.
 const SHORTEST_RATE: Duration = Duration::from_millis(500);
 
@@ -124,9 +124,7 @@ impl Bars {
 
     fn plain(&mut self, progress: &Progress) {
         let last = self.last_line.unwrap_or_default();
-        // What is told of a second is not told at exactly its end.
-        let early = PLAIN_INTERVAL - SHORTEST_RATE;
-        let due = self.last_line.is_none() || progress.elapsed >= last.0 + early;
+        let due = self.last_line.is_none() || progress.elapsed >= last.0 + PLAIN_INTERVAL;
         let ended = progress.elapsed >= progress.planned;
         let now = (progress.elapsed, progress.iterations);
         let news = now.1 > last.1 || now.0 >= last.0 + SHORTEST_RATE || self.last_line.is_none();

@@ -9,6 +9,7 @@ use super::{
     backends::{self, Backends},
     baseline::{self, Baseline},
     folder, forecast, load,
+    lock::{self, Pins},
     print::out,
     progress::Screen,
     report, reports, signals, suite, target,
@@ -74,7 +75,9 @@ impl Job {
     fn of(args: &RunArgs) -> Result<Self, Failed> {
         let allowed = Allowed::parse(&args.allow)?;
         let targets = target::declared(&args.targets)?;
-        let program = load::program(&args.workload, &grants(&allowed, &args.backends))?;
+        let own = lock::source(&args.workload.workload);
+        let digest = Pins::of(args)?.map(|pins| pins.digest(&own)).transpose()?;
+        let program = load::pinned(&args.workload, &grants(&allowed, &args.backends), digest)?;
         let once = args.trace.then(|| once(args, &program)).transpose()?;
         let scenario = once.as_ref().unwrap_or(&args.scenario);
         let mut plan = load::plan(&program, &args.workload, scenario, args.timeout)?;

@@ -124,7 +124,13 @@ fn prune(runs: &Path, args: &PruneArgs) -> Result<(), Failed> {
         let is_old = age.zip(limit).is_some_and(|(age, limit)| age > limit);
         let is_beyond = args.keep.is_some_and(|keep| kept >= keep);
         let is_large = args.max_size.is_some_and(|most| bytes + found.bytes > most);
-        let stays = !found.tags.is_empty() || found.standing == Standing::Running;
+        let is_marked = match &args.tag {
+            // The runs with that tag alone are what is pruned; the limits are theirs.
+            Some(word) if !found.has_tag(word) => continue,
+            Some(_) => found.tags.len() > 1,
+            None => !found.tags.is_empty(),
+        };
+        let stays = is_marked || found.standing == Standing::Running;
         if stays || !(is_old || is_beyond || is_large) {
             kept += 1;
             bytes += found.bytes;

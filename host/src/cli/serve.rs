@@ -49,7 +49,8 @@ pub fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
             ),
         ));
     }
-    let program = load::program(&args.workload, &reach(&allowed, &args.backends))?;
+    let reach = reach(&allowed, &args.backends);
+    let program = load::pinned(&args.workload, &reach, args.digest.clone())?;
     let plan = Arc::new(load::service(&program, &args.workload)?);
     check_subjects(&plan, &program, &allowed)?;
     runtime()?.block_on(async {

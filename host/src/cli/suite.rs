@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::{
     Failed,
     allow::Allowed,
@@ -17,6 +19,7 @@ use super::{
     backends::{self, Backends, ServiceInput},
     baseline::{self, Baseline},
     folder, forecast, load,
+    lock::Pins,
     print::{out, say},
     report::not_written,
     reports,
@@ -38,10 +41,10 @@ use crate::{
     },
     run::{
         StopLevel, StopSignal,
-        summary::{self, Part, RunInfo, SummaryInput},
+        summary::{self, FileInfo, Part, RunInfo, SummaryInput},
     },
     verdict::Cause,
-    workload::Program,
+    workload::{Program, hex},
 };
 
 /// Whether a path is that of a suite.
@@ -86,13 +89,19 @@ struct Course {
     /// Rows that do not apply on this backend, and are covered by nothing that runs.
     skipped: Vec<summary::Row>,
     notes: Vec<String>,
+    /// What must not get into any text.
+    hidden: Vec<String>,
+    /// What alone may be run.
+    pins: Option<Pins>,
+    /// The digest of the suite's file.
+    digest: String,
 }
 
 /// A workload that has run: its part of the summary, and what happened when.
 type Told = (Part, Chapter);
 
-/// Reads a suite file.
-pub fn read(path: &Path) -> Result<Suite, Failed> {
+/// Reads a suite file; with the digest of what was read.
+pub fn read(path: &Path) -> Result<(Suite, String), Failed> {
     let origin = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
         load::configuration(
@@ -100,7 +109,8 @@ pub fn read(path: &Path) -> Result<Suite, Failed> {
                 .help("name a file that exists"),
         )
     })?;
-    Suite::read(&text, &origin).map_err(load::configuration)
+    let suite = Suite::read(&text, &origin).map_err(load::configuration)?;
+    Ok((suite, format!("sha256:{}", hex(&Sha256::digest(&text)))))
 }
 
 /// Runs a suite.
@@ -122,9 +132,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
     let started = jiff::Timestamp::now();
     let id = folder::run_id(&course.suite.name, started);
     let folder = folder::make(args.out.as_deref(), &id)?;
-    let hidden = course.hidden(args)?;
+    let info = run_info(id.clone(), started, &course.hidden);
     let start = SuiteStart {
-        run: RunInfo { name: course.suite.name.clone(), ..run_info(id.clone(), started, &hidden) },
+        run: RunInfo { name: course.suite.name.clone(), files: course.files(args), ..info },
         skipped: course.skipped.clone(),
         order: course.suite.workloads.iter().flat_map(|entry| entry.rows.clone()).collect(),
         jobs: course.jobs.iter().map(|job| job.name.clone()).collect(),
@@ -187,6 +197,18 @@ fn refuse_flags_of_one(args: &RunArgs) -> Result<(), Failed> {
 }
 
 impl Course {
+    /// What it is made of besides its workloads.
+    fn files(&self, args: &RunArgs) -> Vec<FileInfo> {
+        let suite = FileInfo {
+            path: args.workload.workload.display().to_string(),
+            digest: self.digest.clone(),
+            kind: "suite".to_owned(),
+        };
+        let mut files = vec![suite];
+        files.extend(self.services.iter().map(ServiceInput::file));
+        files
+    }
+
     /// Chooses, loads and plans.
     fn plan(args: &RunArgs) -> Result<Self, Failed> {
         let mut course = Self::of(args)?;
@@ -199,7 +221,11 @@ impl Course {
     /// The suite and its services, and nothing that is run.
     fn of(args: &RunArgs) -> Result<Self, Failed> {
         let path = &args.workload.workload;
-        let suite = read(path)?;
+        let pins = Pins::of(args)?;
+        let (suite, digest) = read(path)?;
+        if let Some(pins) = &pins {
+            pins.check_suite(path, &digest)?;
+        }
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         let address = |flag: &Option<String>, suite: &Option<String>| {
             flag.clone().or_else(|| suite.clone()).unwrap_or_else(|| "embedded".to_owned())
@@ -207,7 +233,8 @@ impl Course {
         let bus = address(&args.backends.bus, &suite.bus);
         let database = address(&args.backends.database, &suite.database);
         let backend = backends::backend(&bus, &database);
-        let services = services(&suite, &folder)?;
+        let services = services(&suite, &folder, pins.as_ref())?;
+        let hidden = load::hidden(&args.workload, &[&bus, &database])?;
         Ok(Self {
             folder,
             bus,
@@ -217,6 +244,9 @@ impl Course {
             jobs: Vec::new(),
             skipped: Vec::new(),
             notes: Vec::new(),
+            hidden,
+            pins,
+            digest,
             suite,
         })
     }
@@ -286,7 +316,9 @@ impl Course {
             secret_env: args.workload.secret_env.clone(),
             limits: limits(entry, args),
         };
-        let program = load::program(&workload, &load::Reach::Suite(entry.grants.clone()))?;
+        let digest = self.pins.as_ref().map(|pins| pins.digest(&entry.workload)).transpose()?;
+        let reach = load::Reach::Suite(entry.grants.clone());
+        let program = load::pinned(&workload, &reach, digest)?;
         let scenario = ScenarioArgs {
             scenario: entry.scenario.clone(),
             seed: args.scenario.seed,
@@ -431,7 +463,7 @@ impl Course {
         backends.start(targets, run, directory).await?;
         if self.backend == Backend::E {
             for service in services {
-                backends.host(service).await?;
+                backends.host(service, &self.hidden).await?;
             }
         }
         Ok(())
@@ -447,11 +479,6 @@ impl Course {
         say(&format!("{} of {of}: {name} {}", index + 1, rows.join(" ")));
     }
 
-    /// What must not get into any text.
-    fn hidden(&self, args: &RunArgs) -> Result<Vec<String>, Failed> {
-        load::hidden(&args.workload, &[&self.bus, &self.database])
-    }
-
     /// Runs and judges a workload; its own summary goes into its folder.
     async fn one(
         &self,
@@ -464,7 +491,7 @@ impl Course {
         let environment = backends.environment();
         let id = directory.file_name().map_or_else(String::new, |name| name.display().to_string());
         let workloads = vec![workload_info(&job.workload, &job.program)];
-        let hidden = self.hidden(args)?;
+        let hidden = self.hidden.clone();
         let info = RunInfo { workloads, ..run_info(id, jiff::Timestamp::now(), &hidden) };
         let fail_on_warn = args.fail_on == FailOn::Warn;
         let start =
@@ -500,7 +527,11 @@ impl Course {
 }
 
 /// Loads the services of a suite.
-fn services(suite: &Suite, folder: &Path) -> Result<Vec<ServiceInput>, Failed> {
+fn services(
+    suite: &Suite,
+    folder: &Path,
+    pins: Option<&Pins>,
+) -> Result<Vec<ServiceInput>, Failed> {
     let load = |service: &crate::plan::suite::Service| {
         let workload = WorkloadArgs {
             workload: suite.resolve(folder, &service.workload),
@@ -508,7 +539,8 @@ fn services(suite: &Suite, folder: &Path) -> Result<Vec<ServiceInput>, Failed> {
             secret_env: Vec::new(),
             limits: service.limits.clone().into_iter().collect(),
         };
-        ServiceInput::load(service, workload)
+        let digest = pins.map(|pins| pins.digest(&service.workload)).transpose()?;
+        ServiceInput::load(service, workload, digest)
     };
     suite.services.iter().map(load).collect()
 }

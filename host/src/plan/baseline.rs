@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{
     Plan, Threshold,
-    threshold::{Aggregate, Operand, Stored},
+    threshold::{Aggregate, Base, Operand, Stored},
 };
 use crate::metric::Selector;
 
@@ -22,25 +22,37 @@ impl Plan {
     }
 
     /// Puts the figures of a baseline into the thresholds that compare with one: `figure` is asked for that
-    /// of a metric's samples.
-    pub fn set_baseline(&mut self, figure: impl Fn(&str, &Selector, Aggregate) -> Option<Stored>) {
+    /// of a metric's samples. Where it has none, the threshold is not shown, or `excused`: then there is
+    /// nothing to compare with yet, and that is no fault.
+    pub fn set_baseline(
+        &mut self,
+        excused: bool,
+        figure: impl Fn(&str, &Selector, Aggregate) -> Option<Stored>,
+    ) {
         let mut found = Vec::new();
-        self.put_baseline(|metric, selector, aggregate| {
+        self.put_baseline(excused, |metric, selector, aggregate| {
             found.push(figure(metric, selector, aggregate));
             found.last().copied().flatten()
         });
-        Arc::make_mut(&mut self.recipe).baseline = found;
+        let recipe = Arc::make_mut(&mut self.recipe);
+        (recipe.baseline, recipe.excused) = (found, excused);
     }
 
     /// Puts them in one after the other, in the order of the thresholds.
     pub(super) fn put_baseline(
         &mut self,
+        excused: bool,
         mut figure: impl FnMut(&str, &Selector, Aggregate) -> Option<Stored>,
     ) {
         for threshold in &mut self.thresholds {
             for assertion in threshold.expression.0.iter_mut().flatten() {
-                if let Operand::Baseline { stored, .. } = &mut assertion.operand {
-                    *stored = figure(&threshold.metric, &threshold.selector, assertion.aggregate);
+                if let Operand::Baseline { base, .. } = &mut assertion.operand {
+                    *base =
+                        match figure(&threshold.metric, &threshold.selector, assertion.aggregate) {
+                            Some(stored) => Base::Found(stored),
+                            None if excused => Base::Excused,
+                            None => Base::Missing,
+                        };
                 }
             }
         }

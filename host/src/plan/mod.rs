@@ -14,6 +14,7 @@ mod fit;
 mod forecast;
 mod grants;
 mod limits;
+pub mod lock;
 mod options;
 mod quantity;
 mod quick;

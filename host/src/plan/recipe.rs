@@ -25,6 +25,9 @@ pub struct Recipe {
     /// The figures that [`Plan::set_baseline`] found, in the order in which it asked for them.
     #[serde(default)]
     pub(super) baseline: Vec<Option<Stored>>,
+    /// Whether figures that it did not find are excused.
+    #[serde(default)]
+    pub(super) excused: bool,
 }
 
 impl Recipe {
@@ -52,7 +55,7 @@ impl Recipe {
         }
         plan.shards = self.shards.unwrap_or(plan.shards);
         let mut stored = self.baseline.iter().copied();
-        plan.put_baseline(|_, _, _| stored.next().flatten());
+        plan.put_baseline(self.excused, |_, _, _| stored.next().flatten());
         plan.recipe = Arc::new(self.clone());
         Ok(plan)
     }

@@ -184,9 +184,20 @@ pub enum Operand {
     Baseline {
         /// What it is multiplied with.
         factor: f64,
-        /// The same figure of the baseline, once there is one ([`crate::plan::Plan::set_baseline`]).
-        stored: Option<Stored>,
+        /// The same figure of the baseline ([`crate::plan::Plan::set_baseline`]).
+        base: Base,
     },
+}
+
+/// The figure of a baseline that a limit is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Base {
+    /// There is none.
+    Missing,
+    /// There is none, and whoever started the run allowed that there is none yet.
+    Excused,
+    /// It is this.
+    Found(Stored),
 }
 
 /// A figure of a finished run, as its summary keeps it.

@@ -19,7 +19,8 @@ use crate::{
 };
 
 const TAGS: &str = "tags";
-const SUMMARY: &str = "summary.json";
+/// The file of a run's summary, in its folder.
+pub const SUMMARY: &str = "summary.json";
 /// Bytes of a tag.
 const MOST_TAG: usize = 64;
 
@@ -91,9 +92,14 @@ impl History {
 }
 
 impl Found {
+    /// Whether it has a tag.
+    pub fn has_tag(&self, word: &str) -> bool {
+        self.tags.iter().any(|tag| tag == word)
+    }
+
     /// Adds a tag; false if it has it.
     pub fn tag(&mut self, word: &str) -> Result<bool, RecordError> {
-        if self.tags.iter().any(|tag| tag == word) {
+        if self.has_tag(word) {
             return Ok(false);
         }
         self.tags.push(word.to_owned());

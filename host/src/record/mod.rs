@@ -24,7 +24,7 @@ mod tests;
 
 pub use content::{End, Start, SuiteEnd, SuiteStart};
 pub use export::export;
-pub use history::{Found, History, Standing};
+pub use history::{Found, History, SUMMARY, Standing};
 pub use journal::{Damage, JOURNAL, Kind, RecordError, payloads};
 pub use queue::{Ending, Journal};
 pub use replay::{Replay, replay};

@@ -102,6 +102,20 @@ pub struct RunInfo {
     /// The git revision of the working directory; null where there is none.
     #[serde(default)]
     pub revision: Option<String>,
+    /// What a suite is made of besides its workloads.
+    #[serde(default)]
+    pub files: Vec<FileInfo>,
+}
+
+/// A file of a suite that is no workload.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct FileInfo {
+    /// Where it was read from.
+    pub path: String,
+    /// sha256 of what was read.
+    pub digest: String,
+    /// `suite` or `service`.
+    pub kind: String,
 }
 
 /// A workload of a run.

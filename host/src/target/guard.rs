@@ -41,13 +41,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The runner's end.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub struct Guard {
     child: Mutex<Option<(Child, ChildStdin)>>,
 }
 
 impl Guard {
     /// Starts a guard for what bears `marks`. It is the program at `path`, which has to run [`watch`].
-    pub(super) fn start(path: &Path, marks: &[String]) -> io::Result<Self> {
+    pub fn start(path: &Path, marks: &[String]) -> io::Result<Self> {
         let mut child = Command::new(path)
             .arg(COMMAND)
             .env_remove(MARK)
@@ -62,6 +62,13 @@ impl Guard {
             guard.tell(&format!("mark {mark}"))?;
         }
         Ok(guard)
+    }
+
+    /// A process that leads its group is to be killed with the runner, and its group with it. One that has
+    /// ended by then is let be, whoever has its number.
+    pub fn keep_leader(&self, pid: u32) -> io::Result<()> {
+        let leader = i32::try_from(pid).ok().and_then(procfs::identity);
+        leader.map_or(Ok(()), |leader| self.keep(leader))
     }
 
     /// A process group is to be killed with the runner.

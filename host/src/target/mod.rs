@@ -37,7 +37,7 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-pub use guard::{COMMAND as GUARD_COMMAND, watch as guard};
+pub use guard::{COMMAND as GUARD_COMMAND, Guard, watch as guard};
 pub use sampler::{INTERVAL, Sample};
 
 use crate::{

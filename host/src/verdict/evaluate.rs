@@ -19,7 +19,7 @@ use crate::{
     metric::{Builtin, Cell, Kind, Metric, MetricId, Name, Names, Selector, Totals, Unit},
     plan::{
         Plan, Threshold,
-        threshold::{Aggregate, Assertion, Comparison, Operand, Window},
+        threshold::{Aggregate, Assertion, Base, Comparison, Operand, Window},
     },
 };
 
@@ -59,12 +59,16 @@ const LATE: Duration = Duration::from_secs(1);
 /// and for those of targets, which the run takes once a second.
 const LATE_SERVICE: Duration = Duration::from_secs(3);
 
+const NO_BASELINE: &str = "there is no baseline that has samples of it";
+
 /// What an assertion or an expression came to.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Outcome {
     Holds,
     Missed,
     Insufficient(String),
+    /// There is no baseline to compare with yet, and there need not be.
+    Excused(String),
     NoData(String),
     Invalid(String),
 }
@@ -93,7 +97,8 @@ impl Outcome {
             Self::Invalid(_) => 1,
             Self::NoData(_) => 2,
             Self::Insufficient(_) => 3,
-            Self::Holds => 4,
+            Self::Excused(_) => 4,
+            Self::Holds => 5,
         }
     }
 
@@ -104,7 +109,8 @@ impl Outcome {
             Self::Invalid(_) => 1,
             Self::Insufficient(_) => 2,
             Self::NoData(_) => 3,
-            Self::Missed => 4,
+            Self::Excused(_) => 4,
+            Self::Missed => 5,
         }
     }
 }
@@ -154,7 +160,7 @@ fn assertion(scene: &Scene<'_>, threshold: &Threshold, assertion: &Assertion) ->
     let unit = unit_of(metric.kind, metric.unit, assertion.aggregate);
     let limit = match operand(scene, threshold, assertion, id) {
         Ok(limit) => limit,
-        Err(why) => return nothing(why, unit),
+        Err(why) => return unlimited(scene, threshold, assertion, why, nothing("", unit)),
     };
     let subject = Subject {
         scene,
@@ -187,6 +193,29 @@ fn assertion(scene: &Scene<'_>, threshold: &Threshold, assertion: &Assertion) ->
     worst
 }
 
+/// What an assertion comes to that has nothing to be compared with. That there is no baseline yet may be
+/// excused; that nothing was measured is not.
+fn unlimited(
+    scene: &Scene<'_>,
+    threshold: &Threshold,
+    assertion: &Assertion,
+    why: String,
+    blank: Evaluated,
+) -> Evaluated {
+    let excused = matches!(assertion.operand, Operand::Baseline { base: Base::Excused, .. });
+    let metric = scene.plan.registry.find(&threshold.metric).filter(|_| excused);
+    let figure = metric.and_then(|metric| {
+        let window = assertion.window;
+        let (views, _) = scene.views(metric, &threshold.selector, assertion.aggregate, window);
+        views.first().and_then(|view| view.figure)
+    });
+    let Some(figure) = figure else { return Evaluated { outcome: Outcome::NoData(why), ..blank } };
+    let outcome = Outcome::Excused(why);
+    let (samples, censored) = (figure.samples, figure.censored);
+    let observed = Some(figure.low).filter(|value| value.is_finite());
+    Evaluated { outcome, observed, samples, censored, ..blank }
+}
+
 fn missing_window(window: Option<Window>) -> String {
     match window {
         Some(Window::Each(length)) => {
@@ -205,10 +234,8 @@ fn operand(
 ) -> Result<Figure, String> {
     match &assertion.operand {
         Operand::Number(number) => Ok(Figure::exact(*number, 0)),
-        Operand::Baseline { factor, stored } => {
-            let Some(stored) = stored else {
-                return Err("there is no baseline that has samples of it".to_owned());
-            };
+        Operand::Baseline { factor, base } => {
+            let Base::Found(stored) = base else { return Err(NO_BASELINE.to_owned()) };
             let ends = [stored.low * factor, stored.high.map_or(f64::INFINITY, |it| it * factor)];
             Ok(Figure {
                 low: ends[0].min(ends[1]),

@@ -302,6 +302,7 @@ fn status(threshold: &Threshold, evaluated: &Evaluated) -> (Status, Effect) {
         Outcome::Missed => (Status::Fail, Effect::Fail),
         Outcome::NoData(_) => (Status::NoData, missing(threshold.no_data)),
         Outcome::Insufficient(_) => (Status::Insufficient, missing(threshold.insufficient)),
+        Outcome::Excused(_) => (Status::Insufficient, Effect::None),
         Outcome::Invalid(_) => (Status::Invalid, Effect::Invalid),
     };
     match threshold.severity {
@@ -378,9 +379,10 @@ const fn of_probe(result: &ThresholdResult) -> Effect {
 
 fn words(threshold: &Threshold, status: Status, evaluated: &Evaluated) -> String {
     let why = match &evaluated.outcome {
-        Outcome::NoData(why) | Outcome::Insufficient(why) | Outcome::Invalid(why) => {
-            format!(": {why}")
-        }
+        Outcome::NoData(why)
+        | Outcome::Insufficient(why)
+        | Outcome::Excused(why)
+        | Outcome::Invalid(why) => format!(": {why}"),
         Outcome::Holds | Outcome::Missed => String::new(),
     };
     format!(
@@ -393,16 +395,18 @@ fn words(threshold: &Threshold, status: Status, evaluated: &Evaluated) -> String
 }
 
 fn result(threshold: &Threshold, status: Status, evaluated: Evaluated) -> ThresholdResult {
-    let on_missing = match status {
-        Status::NoData => Some(threshold.no_data),
-        Status::Insufficient => Some(threshold.insufficient),
+    let on_missing = match (status, &evaluated.outcome) {
+        (Status::NoData, _) => Some(threshold.no_data),
+        (Status::Insufficient, Outcome::Excused(_)) => Some(OnMissing::Pass),
+        (Status::Insufficient, _) => Some(threshold.insufficient),
         _ => None,
     };
     let mut reasons = Vec::new();
     match evaluated.outcome {
-        Outcome::NoData(why) | Outcome::Insufficient(why) | Outcome::Invalid(why) => {
-            reasons.push(why);
-        }
+        Outcome::NoData(why)
+        | Outcome::Insufficient(why)
+        | Outcome::Excused(why)
+        | Outcome::Invalid(why) => reasons.push(why),
         Outcome::Holds | Outcome::Missed => {}
     }
     reasons.extend(evaluated.remarks);

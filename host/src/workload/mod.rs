@@ -11,6 +11,7 @@ mod target;
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
@@ -80,6 +81,33 @@ pub struct LoadInput {
     /// What a component may use of the bus and the database, with which scripts are trusted; and what
     /// either may do with targets.
     pub grants: Arc<Grants>,
+    /// `sha256:…`, the only digest that it may have; `None`: any.
+    pub digest: Option<String>,
+}
+
+impl LoadInput {
+    /// Refuses what has another digest than it must have.
+    fn check(&self, found: &str) -> Result<(), Diagnostic> {
+        let found = format!("sha256:{found}");
+        match &self.digest {
+            Some(wanted) if *wanted != found => Err(Diagnostic::new(format!(
+                "it is not what was locked: it has {found}"
+            ))
+            .help(format!(
+                "{wanted} was locked: use that, or lock it anew with `wavetank plugin lock`"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Bytes in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A workload could not be loaded.

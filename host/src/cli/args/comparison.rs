@@ -115,7 +115,8 @@ fn figure(text: &str) -> Result<FigureName, String> {
 }
 
 /// `10%` or `0.1`, above 0 and at most 1 000 %.
-fn part(text: &str) -> Result<f64, String> {
+/// A part of something, in percent or as a number.
+pub(super) fn part(text: &str) -> Result<f64, String> {
     let (number, scale) = match text.trim().strip_suffix('%') {
         Some(percent) => (percent.trim(), 100.0),
         None => (text.trim(), 1.0),

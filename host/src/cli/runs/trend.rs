@@ -10,6 +10,7 @@ use crate::{
         diagnose, history,
         print::{out, say},
     },
+    record::Found,
     report::{printable::printable, trend as page},
     run::{summary::Summary, trend},
 };
@@ -19,16 +20,16 @@ const TEXT: usize = 160;
 
 /// Runs the subcommand.
 pub fn trend(runs: &Path, args: &TrendArgs) -> Result<(), Failed> {
-    let (runs, faults) = history::all(runs);
+    let (runs, faults) = history::all(runs)?;
     for fault in faults {
         say(&diagnose::render(&fault.diagnostic, false));
     }
-    let fits = |folder: &Path, run: &Summary| {
+    let fits = |found: &Found, run: &Summary| {
         args.name.as_ref().is_none_or(|name| *name == run.run.name)
-            && args.tag.as_ref().is_none_or(|tag| history::has_tag(folder, tag))
+            && args.tag.as_ref().is_none_or(|tag| found.has_tag(tag))
     };
     let mut runs: Vec<&Summary> =
-        runs.iter().filter(|(folder, run)| fits(folder, run)).map(|(_, run)| run).collect();
+        runs.iter().filter(|(found, run)| fits(found, run)).map(|(_, run)| run).collect();
     let all = runs.len();
     // Figures of different workloads are not one history.
     let name = runs.last().map(|run| run.run.name.clone()).unwrap_or_default();

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use super::{
-    Aggregate, Assertion, Comparison, Expression, Operand, Threshold, Window,
+    Aggregate, Assertion, Base, Comparison, Expression, Operand, Threshold, Window,
     grammar::{At, Fault, Figure, Written, WrittenOperand},
 };
 use crate::{
@@ -399,7 +399,7 @@ impl Universe<'_> {
             WrittenOperand::Baseline { factor } => {
                 let written = (written.aggregate.value, written.window.as_ref());
                 check_baseline(written, metric >= self.first_derived, &range)?;
-                Operand::Baseline { factor, stored: None }
+                Operand::Baseline { factor, base: Base::Missing }
             }
             WrittenOperand::Figure { factor, figure, window } => {
                 let other = self.check_figure(&figure, Some(metric))?;

@@ -24,6 +24,7 @@ mod host;
 mod meter;
 mod quarters;
 mod stay;
+mod template;
 mod virtual_user;
 mod wasi;
 
@@ -46,6 +47,7 @@ use wasmtime::{
 };
 
 pub use contract::{Contract, World};
+pub use template::{File, rust as rust_plugin};
 
 use self::{
     bindings::workload::wavetank::workload::types,
@@ -56,7 +58,7 @@ use self::{
     wasi::Output,
 };
 use super::{
-    Description, GuestError, LoadError, LoadInput, Parameter, VirtualUser, VirtualUserInput,
+    Description, GuestError, LoadError, LoadInput, Parameter, VirtualUser, VirtualUserInput, hex,
 };
 use crate::{
     clock::Clock,
@@ -131,6 +133,8 @@ impl Program {
         let bytes = read(path, input.limits.component_bytes)?;
         anatomy::check(&bytes).map_err(|error| LoadError::Refused(placed(error)))?;
         let digest = hex(&Sha256::digest(&bytes));
+        // Before a byte of it is compiled or run.
+        input.check(&digest).map_err(|error| LoadError::Refused(placed(error)))?;
         let ticking = engine::start(&input.limits, FEW).map_err(|error| no_engine(&error))?;
         let engine = ticking.engine();
         let component = compile(engine, &digest, bytes, input)
@@ -569,14 +573,6 @@ fn kind(default: &Json) -> &'static str {
         Json::Array(_) => "a JSON array",
         Json::Object(_) => "a JSON object",
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

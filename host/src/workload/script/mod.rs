@@ -41,7 +41,6 @@ mod tests_hostile;
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    fmt::Write,
     path::{Path, PathBuf},
     rc::Rc,
     sync::{Arc, mpsc},
@@ -56,6 +55,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Description, GuestError, GuestErrorKind, LoadError, LoadInput, VirtualUser, VirtualUserInput,
+    hex,
 };
 use crate::{
     diagnostic::{Diagnostic, nearest},
@@ -155,6 +155,9 @@ impl Program {
             grants: Arc::clone(&input.grants),
         };
         let Loaded { description, findings } = load_aside(&text)?;
+        // What it imports is known only now: so far nothing of it could do anything but compute.
+        let refused = |error: Diagnostic| LoadError::Refused(error.in_file(path));
+        input.check(&description.digest).map_err(refused)?;
         Ok(Self { description, findings, text })
     }
 
@@ -406,8 +409,5 @@ fn digest(text: &Text, resolver: &resolver::Resolver) -> String {
         hasher.update(name.as_os_str().as_encoded_bytes());
         hasher.update(file.as_bytes());
     }
-    hasher.finalize().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&hasher.finalize())
 }

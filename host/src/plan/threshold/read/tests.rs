@@ -11,7 +11,7 @@ use crate::{
     plan::{
         Scenario,
         section::Places,
-        threshold::{Aggregate, Assertion, Comparison, Operand, Window},
+        threshold::{Aggregate, Assertion, Base, Comparison, Operand, Window},
     },
 };
 
@@ -183,7 +183,7 @@ fn windows_belong_to_the_operand_that_they_follow() {
 fn a_baseline_is_an_operand_with_a_factor_and_names_can_be_read_alone() {
     for (source, factor) in [("p(95) < 1.1 * baseline", 1.1), ("mean<baseline", 1.0)] {
         let found = assertion("bus_request_duration", source).operand;
-        assert_eq!(found, Operand::Baseline { factor, stored: None }, "{source}");
+        assert_eq!(found, Operand::Baseline { factor, base: Base::Missing }, "{source}");
     }
     let name = crate::plan::threshold::FigureName::parse("a.p(99.9){op:b,stage:c}").unwrap();
     assert_eq!((name.metric.as_str(), name.selector.text().as_str()), ("a", "{op:b,stage:c}"));

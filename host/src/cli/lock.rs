@@ -1,0 +1,95 @@
+//! `--locked`: only what a lock names is run, byte for byte. The lock lies beside what it locks.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Failed, args::RunArgs, load::configuration};
+use crate::{
+    diagnostic::Diagnostic, plan::lock::Lock, report::printable::printable, verdict::Cause,
+    workload::Program,
+};
+
+/// Characters of a name.
+const TEXT: usize = 160;
+
+/// A lock, and where it was read.
+#[derive(Clone, Debug)]
+pub struct Pins(Arc<(Lock, PathBuf)>);
+
+impl Pins {
+    /// Those of `--locked`, if it was given.
+    pub fn of(args: &RunArgs) -> Result<Option<Self>, Failed> {
+        if !args.pins.locked {
+            return Ok(None);
+        }
+        if !args.targets.is_empty() {
+            return Err(refused(
+                "--target runs a command, and --locked only those of a locked suite".to_owned(),
+                "write the target into a suite, and lock that".to_owned(),
+            ));
+        }
+        let path = &args.workload.workload;
+        let place = place(path);
+        let text = std::fs::read_to_string(&place).map_err(|error| {
+            configuration(
+                Diagnostic::new(format!("the lock `{}` cannot be read: {error}", place.display()))
+                    .help(format!("write it with `wavetank plugin lock {}`", path.display())),
+            )
+        })?;
+        let lock = Lock::read(&text, &place.display().to_string()).map_err(configuration)?;
+        Ok(Some(Self(Arc::new((lock, place)))))
+    }
+
+    /// The digest that a workload or service must have.
+    pub fn digest(&self, source: &str) -> Result<String, Failed> {
+        let (lock, place) = &*self.0;
+        lock.digest_of(source).map(str::to_owned).ok_or_else(|| {
+            refused(
+                format!(
+                    "the lock `{}` does not name `{}`",
+                    place.display(),
+                    printable(source, TEXT)
+                ),
+                "if it is to be run, lock it with `wavetank plugin lock`".to_owned(),
+            )
+        })
+    }
+
+    /// Refuses another suite than was locked: it says which commands are run, with what grants.
+    pub fn check_suite(&self, path: &Path, found: &str) -> Result<(), Failed> {
+        let (lock, place) = &*self.0;
+        let locked = lock.suite.as_ref().map(|suite| suite.digest.as_str());
+        if locked == Some(found) {
+            return Ok(());
+        }
+        Err(refused(
+            format!("the suite `{}` is not what was locked: it has {found}", path.display()),
+            format!(
+                "`{}` names {}: run what was locked, or lock it anew with `wavetank plugin lock`",
+                place.display(),
+                locked.unwrap_or("no suite"),
+            ),
+        ))
+    }
+}
+
+/// Where the lock of a suite or workload is.
+pub fn place(path: &Path) -> PathBuf {
+    path.with_extension("lock")
+}
+
+/// What a file is called in its lock: its name, for the lock lies beside it.
+pub fn source(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The digest of what was loaded.
+pub fn digest_of(program: &Program) -> String {
+    format!("sha256:{}", program.describe().digest)
+}
+
+fn refused(message: String, help: String) -> Failed {
+    Failed::new(Cause::PluginRefused, Diagnostic::new(message).help(help))
+}

@@ -8,12 +8,29 @@ use wavetank_tests::command::{Ran, Workplace};
 
 use crate::{WAVETANK, input::in_time};
 
-/// Runs a script into the folder `out`.
-fn run(workplace: &Workplace, script: &str, flags: &[&str]) -> Ran {
-    let file = workplace.file("recorded.rhai", script);
-    let ran = in_time(|| workplace.run_workload(&[&[&file, "--out", "out"], flags].concat()));
+/// Every format that a run is told in.
+const FORMATS: [&str; 7] = ["html", "markdown", "csv", "junit", "github", "json", "terminal"];
+
+/// Flags for a file of each format, whose names begin like that.
+fn files(name: &str) -> Vec<String> {
+    let flag = |format: &&str| ["--report".to_owned(), format!("{format}={name}.{format}")];
+    FORMATS.iter().flat_map(flag).collect()
+}
+
+/// Runs a workload or a suite into the folder `out`, and into a file of each format.
+fn tell(workplace: &Workplace, file: &str, flags: &[&str]) -> Ran {
+    let files = files("live");
+    let files: Vec<_> = files.iter().map(String::as_str).collect();
+    let all = [&[file, "--out", "out"], flags, &files[..]].concat();
+    let ran = in_time(|| workplace.run_workload(&all));
     assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
     ran
+}
+
+/// Runs a script.
+fn run(workplace: &Workplace, script: &str, flags: &[&str]) -> Ran {
+    let file = workplace.file("recorded.rhai", script);
+    tell(workplace, &file, flags)
 }
 
 fn report(workplace: &Workplace, flags: &[&str]) -> Ran {
@@ -38,7 +55,38 @@ fn assert_told_again(workplace: &Workplace, ran: &Ran) {
         let differ: Vec<_> = lines.filter(|(_, (one, other))| one != other).take(10).collect();
         panic!("the journal tells another summary: {differ:#?}");
     }
-    assert_eq!(report(workplace, &[]).stdout, ran.stdout, "the same page");
+    let page = report(workplace, &[]).stdout;
+    assert!(ran.stdout.starts_with(page.trim_end()), "the same page: {page}\n{}", ran.stdout);
+    assert_files_written_again(workplace);
+}
+
+/// That the journal alone makes every file that the run has written, to the byte, and prints it.
+fn assert_files_written_again(workplace: &Workplace) {
+    let files = files("again");
+    let again = report(workplace, &files.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(again.code, 0, "{again:#?}");
+    for format in FORMATS {
+        let read = |name: &str| {
+            let path = workplace.path().join(format!("{name}.{format}"));
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+        };
+        let (live, again) = (read("live"), read("again"));
+        if live != again {
+            let differ = live.bytes().zip(again.bytes()).take_while(|(one, other)| one == other);
+            let from = differ.count().saturating_sub(80);
+            let near = |text: &str| {
+                String::from_utf8_lossy(&text.as_bytes()[from..])
+                    .chars()
+                    .take(240)
+                    .collect::<String>()
+            };
+            panic!("{format} is another: {:?}\nand not {:?}", near(&again), near(&live));
+        }
+        if !matches!(format, "github" | "terminal") {
+            let printed = report(workplace, &["--format", format]);
+            assert_eq!((printed.code, printed.stdout == live), (0, true), "{format} as printed");
+        }
+    }
 }
 
 fn told_again(script: &str, flags: &[&str], code: i32) {
@@ -153,6 +201,31 @@ fn answer(message) {{ "hello" }}
     let ran = run(&workplace, &script(search, rate), &[]);
     assert!(ran.summary.as_ref().unwrap()["searches"][0].is_object(), "{ran:#?}");
     assert_told_again(&workplace, &ran);
+}
+
+/// Whether these words are in the page that was made again.
+fn page_has(workplace: &Workplace, words: &str) -> bool {
+    std::fs::read_to_string(workplace.path().join("again.html")).unwrap().contains(words)
+}
+
+#[test]
+fn a_target_that_is_restarted_under_load_is_told_again() {
+    let script = r#"
+export const options = #{
+    scenarios: #{
+        work: #{ executor: "constant-vus", vus: 2, duration: "4s" },
+        breaker: #{ executor: "shared-iterations", iterations: 1, start_time: "1s", exec: "break_it" },
+    },
+};
+fn iteration(ctx) { sleep("10ms"); }
+fn break_it(ctx) { if !target::restart("idle").ok { throw "it does not come back"; } }
+"#;
+    let workplace = Workplace::new(WAVETANK);
+    let flags = ["--target", "idle=sleep 300", "--allow", "target=idle"];
+    let ran = run(&workplace, script, &flags);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert_told_again(&workplace, &ran);
+    assert!(page_has(&workplace, "</time> idle restart"), "the marker is in the page");
 }
 
 #[test]
@@ -296,9 +369,10 @@ fn suite(long: &str) -> Workplace {
 #[test]
 fn a_suite_is_told_again_from_its_parts() {
     let workplace = suite("2s");
-    let ran = workplace.run_workload(&["suite.toml", "--out", "out"]);
+    let ran = tell(&workplace, "suite.toml", &[]);
     assert_eq!(ran.code, 0, "{ran:#?}");
     assert_told_again(&workplace, &ran);
+    assert!(page_has(&workplace, "check(&quot;done&quot;, true)"), "the source is in the page");
     let one = workplace.run(&["report", "out/02-long"]);
     assert!(one.code == 0 && one.stdout.contains("checks"), "{one:#?}");
 }
@@ -460,6 +534,7 @@ fn everything(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
 #[test]
 fn a_secret_reaches_no_file_and_no_screen() {
     let script = r#"
+// It was hunter2-Wert\"x once.
 const TOKEN = secret("token");
 export const options = #{
     scenarios: #{ all: #{ executor: "shared-iterations", vus: 1, iterations: 4, env: #{ key: secret("token") },
@@ -476,6 +551,7 @@ fn iteration(ctx) {
 "#;
     let workplace = Workplace::new(WAVETANK);
     let file = workplace.file("told.rhai", script);
+    let (files, tag) = (files("live"), format!("mine={SECRET}"));
     let mut command = workplace.command(&[
         "run",
         &file,
@@ -486,10 +562,11 @@ fn iteration(ctx) {
         "--progress",
         "plain",
         "--tag",
-        &format!("mine={SECRET}"),
+        &tag,
         "--summary-export",
         "summary.json",
     ]);
+    command.args(files);
     let ran = workplace.finish(command.env("TOKEN", SECRET).output().unwrap());
     assert!(matches!(ran.code, 110 | 99), "{ran:#?}");
     assert!(ran.stderr.contains("the token is ***"), "{ran:#?}");
@@ -498,6 +575,11 @@ fn iteration(ctx) {
         ("stderr".to_owned(), ran.stderr.clone().into_bytes()),
     ];
     everything(&workplace.path().join("out"), &mut found);
+    for format in FORMATS {
+        let name = format!("live.{format}");
+        let bytes = std::fs::read(workplace.path().join(&name)).unwrap();
+        found.push((name, bytes));
+    }
     found
         .push(("export".to_owned(), std::fs::read(workplace.path().join("summary.json")).unwrap()));
     let again = workplace.run(&["report", "out", "--format", "json"]);

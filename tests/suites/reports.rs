@@ -105,6 +105,30 @@ fn every_format_is_written_and_says_the_same() {
 }
 
 #[test]
+fn a_run_is_printed_again_in_any_format() {
+    let workplace = told();
+    let report = |flags: &[&str]| workplace.run(&[&["report", "run"], flags].concat());
+    let brief = report(&["--format", "markdown", "--brief", "--report", "github=again.md"]);
+    assert_eq!(brief.code, 0, "{brief:#?}");
+    assert!(brief.stdout.lines().count() < read(&workplace, "report.md").lines().count());
+    assert_eq!(read(&workplace, "again.md"), read(&workplace, "summary.md"));
+    let page = report(&["--report", "html=again.html"]);
+    assert_eq!(
+        (page.code, page.stdout.as_str()),
+        (0, ""),
+        "files were asked for, and nothing else"
+    );
+    assert_eq!(read(&workplace, "again.html"), read(&workplace, "page.html"));
+    let annotations = report(&["--format", "github"]);
+    assert!(annotations.stdout.lines().all(|line| line.starts_with("::")), "{annotations:#?}");
+    let refused = report(&["--brief"]);
+    assert_eq!(refused.code, 104, "what is it that is to be brief? {refused:#?}");
+    assert_eq!(report(&["--report", "html=nowhere/page.html"]).code, 118);
+    let unknown = report(&["--format", "pdf"]);
+    assert!(unknown.code == 104 && unknown.stderr.contains("html, markdown"), "{unknown:#?}");
+}
+
+#[test]
 fn junit_is_valid() {
     let workplace = told();
     let schema = repository().join("tests/fixtures/junit.xsd");

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use comparison::{AbArgs, CompareArgs, ComparisonFormat, TermsArgs, TrendArgs};
 
-use super::reports::FilesArgs;
+use super::reports::{FilesArgs, Format};
 
 /// A scenario runner for event-driven systems whose numbers can be trusted.
 #[derive(Debug, Parser)]
@@ -315,9 +315,12 @@ pub struct ReportArgs {
     /// Where runs are looked for by their id
     #[arg(long, value_name = "DIR", default_value = "wavetank-runs")]
     pub runs: PathBuf,
-    /// What is printed
-    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
-    pub format: ReportFormat,
+    /// What is printed (default: the page that a run ends with, unless files are asked for with --report); of
+    /// `github` the annotations
+    #[arg(long, value_name = "FORMAT", group = "told")]
+    pub format: Option<Format>,
+    #[command(flatten)]
+    pub files: FilesArgs,
     /// Whether the page is coloured
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorMode,
@@ -498,15 +501,6 @@ pub enum ColorMode {
     Always,
     /// Never
     Never,
-}
-
-/// `--format` of `report`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// The page that a run prints
-    Terminal,
-    /// The summary as JSON
-    Json,
 }
 
 /// `--format` of `check`

@@ -14,6 +14,12 @@ pub fn say(text: &str) {
     let _ = writeln!(stream, "{}", text.trim_end_matches('\n'));
 }
 
+/// A page on standard output, byte by byte as a file would have it.
+pub fn page(text: &str) {
+    let mut stream = std::io::stdout().lock();
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+}
+
 /// A page on standard output whose colours were already decided.
 pub fn paint(page: &str, color: bool) {
     let choice =

@@ -4,31 +4,37 @@ use std::{path::Path, process::ExitCode};
 
 use super::{
     Failed,
-    args::{ColorMode, ReportArgs, ReportFormat},
+    args::{ColorMode, ReportArgs},
     load,
-    print::{out, paint, say},
+    print::{page, paint, say},
+    reports::Format,
 };
 use crate::{
     diagnostic::Diagnostic,
-    record::{self, Found, History, RecordError, Standing},
-    report::{json, printable::printable, terminal},
+    record::{self, Found, History, RecordError, Standing, Told},
+    report::{printable::printable, story::Story, terminal},
     run::summary::Summary,
     verdict::Cause,
 };
 
 /// Runs the subcommand. That a run failed is no failure of its report.
 pub fn report(args: &ReportArgs) -> Result<ExitCode, Failed> {
+    args.files.check()?;
     let found = find(&args.runs, &args.run)?;
-    let summary = record::report(&found.folder).map_err(unreadable)?;
+    let Told { summary, chapters } = record::report(&found.folder).map_err(unreadable)?;
+    let story = Story { summary, chapters };
     if found.standing == Standing::Running {
         say(
             "wavetank: this run goes on; shown is what it came to until now, as if it were cut off",
         );
     }
     match args.format {
-        ReportFormat::Terminal => show(&summary, args.color),
-        ReportFormat::Json => out(&json::render(&summary)),
+        // Files were asked for, and nothing else.
+        None if !args.files.reports.is_empty() => {}
+        None | Some(Format::Terminal) => show(&story.summary, args.color),
+        Some(format) => page(&args.files.printed(format, &story)),
     }
+    args.files.write(&story)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,30 +7,24 @@ use clap::{Args, ValueEnum};
 use super::{Failed, folder, print::out};
 use crate::{
     diagnostic::Diagnostic,
-    plan::Plan,
-    report::{
-        csv, github, html, json, junit, markdown,
-        story::{Chapter, Story},
-        terminal,
-    },
-    run::Chronicle,
+    report::{csv, github, html, json, junit, markdown, story::Story, terminal},
     verdict::Cause,
-    workload::Program,
 };
 
 /// Files that a run is told in.
 #[derive(Debug, Default, Args)]
+#[command(group = clap::ArgGroup::new("told").multiple(true))]
 pub struct FilesArgs {
     /// Writes the run as `html`, `markdown`, `csv`, `json`, `junit`, `terminal` or `github` (the job's summary; its
     /// annotations go to standard output) into a file; repeat for more
-    #[arg(long = "report", value_name = "FORMAT=PATH", value_parser = report)]
+    #[arg(long = "report", value_name = "FORMAT=PATH", value_parser = report, group = "told")]
     pub reports: Vec<(Format, PathBuf)>,
     /// Makes the Markdown report short enough for a comment on a pull request
-    #[arg(long, requires = "reports")]
+    #[arg(long, requires = "told")]
     pub brief: bool,
 }
 
-/// How a run is told.
+/// How a run is told, in a file or on standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// One page with charts.
@@ -95,6 +89,14 @@ impl FilesArgs {
         failed.map_or(Ok(()), Err)
     }
 
+    /// What is printed of a format: of `github` the annotations, which are commands to whoever reads the log.
+    pub fn printed(&self, format: Format, story: &Story) -> String {
+        match format {
+            Format::Github => github::annotations(story),
+            format => self.render(format, story),
+        }
+    }
+
     fn render(&self, format: Format, story: &Story) -> String {
         match format {
             Format::Html => html::render(story),
@@ -106,16 +108,5 @@ impl FilesArgs {
             Format::Terminal => terminal::render(&story.summary, terminal::Options::default()),
             Format::Github => github::summary(story),
         }
-    }
-}
-
-/// What a run of a workload has to tell beside its summary.
-pub fn chapter(plan: &Plan, program: &Program, thresholds: usize, chronicle: Chronicle) -> Chapter {
-    Chapter {
-        name: plan.name.clone(),
-        rows: plan.rows.iter().map(|row| row.name.clone()).collect(),
-        thresholds,
-        chronicle,
-        source: program.source().map(str::to_owned),
     }
 }

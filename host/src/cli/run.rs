@@ -12,7 +12,7 @@ use super::{
     lock::{self, Pins},
     print::out,
     progress::Screen,
-    report, reports, signals, suite, target,
+    report, signals, suite, target,
 };
 use crate::{
     clock::Clock,
@@ -23,7 +23,7 @@ use crate::{
     record::{self, Ending, Journal, RecordError},
     report::{json, story::Story, terminal},
     run::{
-        RunInput, RunOutcome, StopSignal,
+        Chapter, RunInput, RunOutcome, StopSignal,
         summary::{Environment, RunInfo, Summary, SummaryInput, WorkloadInfo},
     },
     verdict::Cause,
@@ -49,13 +49,12 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let folder = folder::make(args.out.as_deref(), &id)?;
     let runtime = runtime()?;
     let (hidden, info) = known(&args, &job.program, id, started)?;
-    let (mut outcome, environment) =
-        runtime.block_on(job.perform(&args, &folder, &info, hidden))?;
-    let info = RunInfo { complete: outcome.complete, ..info };
+    let (mut outcome, start) = runtime.block_on(job.perform(&args, &folder, info, hidden))?;
+    let info = RunInfo { complete: outcome.complete, ..start.run };
     let chronicle = std::mem::take(&mut outcome.chronicle);
-    let mut summary = judge(&args, &job.plan, outcome, &info, &environment);
+    let mut summary = judge(&args, &job.plan, outcome, &info, &start.environment);
     let thresholds = summary.thresholds.len();
-    let chapters = vec![reports::chapter(&job.plan, &job.program, thresholds, chronicle)];
+    let chapters = vec![Chapter::of(&job.plan, thresholds, chronicle, start.source)];
     if let Some(baseline) = &baseline {
         baseline.judge(&mut summary, args.fail_on);
     }
@@ -92,9 +91,9 @@ impl Job {
         &self,
         args: &RunArgs,
         folder: &Path,
-        info: &RunInfo,
+        info: RunInfo,
         hidden: Vec<String>,
-    ) -> Result<(RunOutcome, Environment), Failed> {
+    ) -> Result<(RunOutcome, record::Start), Failed> {
         let Self { program, plan, allowed, targets } = self;
         let mut backends = Backends::open(backends::Opening {
             bus: args.backends.bus(),
@@ -108,12 +107,11 @@ impl Job {
             limits: &plan.limits,
         })
         .await?;
-        let environment = backends.environment();
+        let (environment, source) = (backends.environment(), program.source());
         let fail_on_warn = args.fail_on == FailOn::Warn;
-        let start =
-            record::Start::new(plan, info.clone(), environment.clone(), fail_on_warn, &hidden);
+        let start = record::Start::new(plan, info, environment, fail_on_warn, source, &hidden);
         let ready = match backends.guard(program, allowed.superuser) {
-            Ok(()) => backends.start(targets.clone(), &info.id, folder).await,
+            Ok(()) => backends.start(targets.clone(), &start.run.id, folder).await,
             Err(failed) => Err(failed),
         };
         let journal = ready.and_then(|()| {
@@ -132,7 +130,7 @@ impl Job {
         let outcome = drive(args, plan, program, &mut backends, stop, kept).await;
         watching.abort();
         backends.close().await;
-        Ok((outcome, environment))
+        Ok((outcome, start))
     }
 }
 

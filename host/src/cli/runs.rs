@@ -64,7 +64,7 @@ fn list(runs: &Path) -> Result<(), Failed> {
 }
 
 fn show(found: &Found) -> Result<(), Failed> {
-    let summary = record::report(&found.folder).map_err(unreadable)?;
+    let summary = record::report(&found.folder).map_err(unreadable)?.summary;
     let run = &summary.run;
     let text = |text: &str| printable(text, TEXT);
     let mut lines = vec![

@@ -22,7 +22,6 @@ use super::{
     lock::Pins,
     print::{out, say},
     report::not_written,
-    reports,
     run::{Kept, drive, run_info, runtime, tell, workload_info},
     signals,
 };
@@ -34,13 +33,9 @@ use crate::{
     },
     primitive::database,
     record::{self, Journal, SuiteEnd, SuiteJournal, SuiteStart},
-    report::{
-        json,
-        printable::printable,
-        story::{Chapter, Story},
-    },
+    report::{json, printable::printable, story::Story},
     run::{
-        StopLevel, StopSignal,
+        Chapter, StopLevel, StopSignal,
         summary::{self, FileInfo, Part, RunInfo, SummaryInput},
     },
     verdict::Cause,
@@ -488,19 +483,18 @@ impl Course {
         stop: StopSignal,
         directory: &Path,
     ) -> Result<Told, Failed> {
-        let environment = backends.environment();
         let id = directory.file_name().map_or_else(String::new, |name| name.display().to_string());
         let workloads = vec![workload_info(&job.workload, &job.program)];
         let hidden = self.hidden.clone();
         let info = RunInfo { workloads, ..run_info(id, jiff::Timestamp::now(), &hidden) };
         let fail_on_warn = args.fail_on == FailOn::Warn;
-        let start =
-            record::Start::new(&job.plan, info.clone(), environment.clone(), fail_on_warn, &hidden);
+        let (environment, source) = (backends.environment(), job.program.source());
+        let start = record::Start::new(&job.plan, info, environment, fail_on_warn, source, &hidden);
         let start = record::Start { backend: Some(self.backend), ..start };
         let journal = Journal::open(directory, &start, args.durable).map_err(not_written)?;
         let kept = Kept { journal, hidden };
         let mut outcome = drive(args, &job.plan, &job.program, backends, stop, kept).await;
-        let info = RunInfo { complete: outcome.complete, ..info };
+        let info = RunInfo { complete: outcome.complete, ..start.run };
         let chronicle = std::mem::take(&mut outcome.chronicle);
         let judgement = outcome.judge.finish(outcome.start, &outcome.facts);
         let part = Part::new(SummaryInput {
@@ -511,7 +505,7 @@ impl Course {
             fail_on_warn,
             facts: &outcome.facts,
             run: &info,
-            environment: &environment,
+            environment: &start.environment,
             backend: Some(self.backend),
         });
         folder::write(&directory.join("summary.json"), &json::render(&part.summary))?;
@@ -521,7 +515,7 @@ impl Course {
             }
         }
         let thresholds = part.summary.thresholds.len();
-        let chapter = reports::chapter(&job.plan, &job.program, thresholds, chronicle);
+        let chapter = Chapter::of(&job.plan, thresholds, chronicle, start.source);
         Ok((part, chapter))
     }
 }

@@ -24,6 +24,9 @@ pub struct Start {
     pub recipe: Recipe,
     /// BLAKE3 of the plan's shape: one that is built again has to have the same.
     pub plan: String,
+    /// The text of the workload, if it is a script.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 impl Start {
@@ -33,6 +36,7 @@ impl Start {
         run: RunInfo,
         environment: Environment,
         fail_on_warn: bool,
+        source: Option<&str>,
         hidden: &[String],
     ) -> Self {
         let names = Names::hiding(hidden.iter().cloned());
@@ -46,6 +50,7 @@ impl Start {
             fail_on_warn,
             plan: fingerprint(kept.as_ref().unwrap_or(plan)),
             recipe: covered.unwrap_or_else(|| Recipe::clone(&plan.recipe)),
+            source: source.map(|text| names.cover(text).into_owned()),
         }
     }
 }
@@ -62,17 +67,6 @@ pub struct End {
     pub complete: bool,
     /// When the first scenario started, nanoseconds on the run's clock.
     pub start: u64,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Happened {
-    /// Nanoseconds on the run's clock.
-    pub(super) at: u64,
-    /// `phase` or `note`.
-    pub(super) kind: String,
-    /// In words.
-    pub(super) text: String,
 }
 
 /// Which suite, and what it was to run.

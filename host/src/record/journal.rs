@@ -10,13 +10,13 @@
 //!
 //! | kind | payload, inflated |
 //! |---|---|
-//! | 1 start | JSON: which run, where, what its plan was built from and what it came to |
+//! | 1 start | JSON: which run, where, what its plan was built from and what it came to, the text of a script |
 //! | 2 names | JSON: the names of tags that are new, in the order of their numbers, from 2 |
 //! | 3 begun | JSON: when the first scenario started, nanoseconds on the run's clock |
 //! | 4 interval | what a shard measured in a second (`metric/bytes.rs`) |
 //! | 5 facts | JSON: what is known beside the samples, as of the records before |
 //! | 6 errors | JSON: all kinds of iteration errors so far |
-//! | 7 event | JSON: when, what kind, text |
+//! | 7 event | JSON: when, what kind, and what there is to say of it (`run/chronicle.rs`) |
 //! | 8 end | JSON: whether it came to its end |
 //! | 9 suite | JSON: which suite, and which workloads are to run |
 //! | 10 suite's end | JSON: why it ended before its last workload, if it did |

@@ -3,11 +3,12 @@
 //! ```text
 //!   run ──► Tape ──► queue ──► a thread ──► journal          bounded; what waits is merged, never lost
 //!                                              │
-//!   report ◄── Summary ◄── Judge ◄── replay ◄──┘            also of a run that was killed
+//!   report ◄── Summary ◄── Judge ◄── replay ◄──┤            also of a run that was killed
+//!          ◄── Chronicle ◄─ Diary ◄────────────┘
 //! ```
 //!
-//! A summary is a function of the journal: [`replay()`] feeds a judge with what the run's own was fed with,
-//! in the same order and to the same bit. So a run that came to its end can be reported again, and one that
+//! A summary and a chronicle are functions of the journal: [`replay()`] feeds a judge and a diary with what the
+//! run's own were fed with, in the same order and to the same bit. So a run that came to its end can be reported again, and one that
 //! did not up to where it came. What is in the way of that, damage, another version, is said and never
 //! guessed over.
 
@@ -29,4 +30,4 @@ pub use journal::{Damage, JOURNAL, Kind, RecordError, payloads};
 pub use queue::{Ending, Journal};
 pub use replay::{Replay, replay};
 pub use revision::revision;
-pub use suite::{SuiteJournal, report};
+pub use suite::{SuiteJournal, Told, report};

@@ -16,13 +16,13 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use super::{
-    content::{End, Happened, Start},
+    content::{End, Start},
     journal::{Appender, Kind, RecordError},
 };
 use crate::{
     clock::{Clock, Instant},
     metric::{Names, Snapshot, SnapshotEncoder},
-    run::{summary::tidy_facts, tape::Tape},
+    run::{Happening, summary::tidy_facts, tape::Tape},
     verdict::{ErrorFacts, Facts},
 };
 
@@ -30,8 +30,9 @@ use crate::{
 const MOST_INTERVALS: usize = 64;
 /// Series, times seconds where these are kept apart, that may wait in one merged interval.
 const MOST_CELLS: usize = 200_000;
-/// Events that may wait; those beyond are not kept, for they are words and no figures.
-const MOST_EVENTS: usize = 1_000;
+/// Notes and phases that may wait; those beyond are left out and counted, for they are words and no figures.
+/// What charts are made of is bounded by the run, and never left out here.
+const MOST_WORDS: usize = 1_000;
 /// How often `--durable` waits for the disk.
 const DURABLE: Duration = Duration::from_secs(1);
 
@@ -63,8 +64,10 @@ struct Way {
 struct State {
     queue: VecDeque<Entry>,
     intervals: usize,
-    events: usize,
+    words: usize,
     merged: u64,
+    /// Words that there was no room for.
+    left_out: u64,
     closed: bool,
     /// Why nothing more is written.
     failure: Option<String>,
@@ -77,7 +80,7 @@ enum Entry {
     Interval(Snapshot),
     Facts(Box<Facts>),
     Errors(Vec<ErrorFacts>),
-    Event(Happened),
+    Happened(Happening),
     End(End),
 }
 
@@ -158,7 +161,7 @@ impl Way {
         let entry = state.queue.pop_front();
         match &entry {
             Some(Entry::Interval(_)) => state.intervals -= 1,
-            Some(Entry::Event(_)) => state.events -= 1,
+            Some(Entry::Happened(happening)) if happening.is_words() => state.words -= 1,
             _ => {}
         }
         let over = entry.is_none() && state.closed;
@@ -188,11 +191,15 @@ impl State {
                 self.queue.retain(|waiting| !matches!(waiting, Entry::Errors(_)));
                 self.queue.push_back(Entry::Errors(errors));
             }
-            Entry::Event(_) if self.events >= MOST_EVENTS => {}
-            entry => {
-                self.events += usize::from(matches!(entry, Entry::Event(_)));
-                self.queue.push_back(entry);
+            Entry::Happened(happening) if happening.is_words() => {
+                if self.words >= MOST_WORDS {
+                    self.left_out += 1;
+                } else {
+                    self.words += 1;
+                    self.queue.push_back(Entry::Happened(happening));
+                }
             }
+            entry => self.queue.push_back(entry),
         }
     }
 
@@ -261,9 +268,12 @@ impl Tape for Sender {
         self.0.push(Entry::Errors(errors));
     }
 
-    fn event(&mut self, at: Instant, kind: &'static str, text: &str) {
-        let (kind, text) = (kind.to_owned(), text.to_owned());
-        self.0.push(Entry::Event(Happened { at: at.as_nanos(), kind, text }));
+    fn happened(&mut self, happening: Happening) {
+        self.0.push(Entry::Happened(happening));
+    }
+
+    fn left_out(&self) -> u64 {
+        self.0.lock().left_out
     }
 
     fn merged(&self) -> u64 {
@@ -323,7 +333,7 @@ impl Page {
             }
             Entry::Facts(facts) => file.append_json(Kind::Facts, &facts),
             Entry::Errors(errors) => file.append_json(Kind::Errors, &errors),
-            Entry::Event(event) => file.append_json(Kind::Event, &event),
+            Entry::Happened(happening) => file.append_json(Kind::Event, &happening),
             Entry::End(end) => file.append_json(Kind::End, &end),
         }
     }

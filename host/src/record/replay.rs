@@ -1,6 +1,7 @@
 //! From a journal back to what the run came to.
 //!
-//! A judge is fed with the journal's intervals in their order and asked for its verdict. Of a run that has
+//! A judge and a diary are fed with the journal's records in their order; the judge is asked for its verdict,
+//! the diary for what happened when, and both come to what the run's own came to. Of a run that has
 //! no end, what is shown is what was known when its last facts were told: intervals behind them are left
 //! out, for figures of different instants do not belong in one summary. So nothing that is shown is ever
 //! more than what was measured, and of what was measured at most the last second is missing.
@@ -15,7 +16,10 @@ use crate::{
     clock::Instant,
     metric::{Names, Snapshot},
     plan::Plan,
-    run::summary::{Part, RunInfo, SummaryInput},
+    run::{
+        Chapter, Diary, Happening,
+        summary::{Part, RunInfo, SummaryInput},
+    },
     verdict::{Cause, ErrorFacts, Facts, Judge},
 };
 
@@ -31,6 +35,7 @@ pub struct Replay {
     plan: Arc<Plan>,
     names: Names,
     judge: Judge,
+    diary: Diary,
     facts: Facts,
     begun: Option<Instant>,
     /// Until when its intervals tell.
@@ -113,6 +118,7 @@ impl Replay {
         let names = Names::default();
         Ok(Self {
             judge: Judge::new(Arc::clone(&plan), names.clone(), plan.shards),
+            diary: Diary::new(&plan),
             start,
             end: None,
             damage: None,
@@ -141,6 +147,7 @@ impl Replay {
                 let start = Instant::from_nanos(record.json().ok_or(UNREADABLE)?);
                 self.begun = Some(start);
                 self.judge.begin(start);
+                self.diary.begin(start);
             }
             Kind::Interval => {
                 let bytes = record.payload().ok_or(UNREADABLE)?;
@@ -148,6 +155,7 @@ impl Replay {
                 let snapshot = read.map_err(|_| "an interval cannot be read")?;
                 self.until = self.until.max(snapshot.to);
                 self.judge.observe(&snapshot);
+                self.diary.observe(&snapshot, &self.plan.registry, &self.names);
             }
             Kind::Facts => {
                 let facts: Facts = record.json().ok_or(UNREADABLE)?;
@@ -159,14 +167,17 @@ impl Replay {
                 self.facts.errors = errors;
             }
             Kind::End => self.end = Some(record.json().ok_or(UNREADABLE)?),
-            Kind::Event => {}
+            Kind::Event => {
+                let happening: Happening = record.json().ok_or(UNREADABLE)?;
+                self.diary.take(&happening);
+            }
             Kind::Start | Kind::Suite | Kind::SuiteEnd => return Err("a run begins inside a run"),
         }
         Ok(())
     }
 
-    /// The run's summary, as it was printed; or of as much as there is, which it says.
-    pub fn part(mut self) -> Part {
+    /// The run's summary, as it was printed, and what happened when; or of as much as there is, which it says.
+    pub fn told(mut self) -> (Part, Chapter) {
         if self.end.is_none() {
             self.tell_cut();
         }
@@ -177,7 +188,7 @@ impl Replay {
         let start = told.or(self.begun).unwrap_or(self.until);
         let judgement = self.judge.finish(start, &self.facts);
         let complete = self.end.as_ref().is_some_and(|end| end.complete);
-        Part::new(SummaryInput {
+        let part = Part::new(SummaryInput {
             plan: &self.plan,
             names: &self.names,
             totals: self.judge.totals(),
@@ -187,7 +198,11 @@ impl Replay {
             run: &RunInfo { complete, ..self.start.run.clone() },
             environment: &self.start.environment,
             backend: self.start.backend,
-        })
+        });
+        let chronicle = self.diary.finish(&self.plan, &self.names, start, self.facts.duration);
+        let thresholds = part.summary.thresholds.len();
+        let chapter = Chapter::of(&self.plan, thresholds, chronicle, self.start.source);
+        (part, chapter)
     }
 
     /// A run without an end did not do what it was to do, whatever its figures say until then.

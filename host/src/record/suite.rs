@@ -9,9 +9,15 @@ use super::{
     replay::replay,
 };
 use crate::{
-    run::summary::{Part, Suite, Summary},
+    run::{
+        Chapter,
+        summary::{Part, Suite, Summary},
+    },
     verdict::Cause,
 };
+
+/// A workload that has run.
+type Ran = (Part, Chapter);
 
 /// The journal of a suite that is running.
 pub struct SuiteJournal(Appender);
@@ -32,8 +38,17 @@ impl SuiteJournal {
     }
 }
 
-/// The summary of a folder: of a run, or of a suite with all that ran of it.
-pub fn report(folder: &Path) -> Result<Summary, RecordError> {
+/// What the folder of a run tells, or that of a suite with all that ran of it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What it came to.
+    pub summary: Summary,
+    /// Each workload, in the order in which they ran.
+    pub chapters: Vec<Chapter>,
+}
+
+/// Reads the record in a folder.
+pub fn report(folder: &Path) -> Result<Told, RecordError> {
     let mut records = Records::open(folder)?;
     match records.next() {
         Some(record) if record.kind == Kind::Suite => {
@@ -45,14 +60,18 @@ pub fn report(folder: &Path) -> Result<Summary, RecordError> {
             let start = record.json::<SuiteStart>().ok_or_else(unreadable)?;
             joined(folder, start, &mut records)
         }
-        _ => Ok(replay(folder)?.part().summary),
+        _ => {
+            let (part, chapter) = replay(folder)?.told();
+            Ok(Told { summary: part.summary, chapters: vec![chapter] })
+        }
     }
 }
 
-fn joined(folder: &Path, start: SuiteStart, records: &mut Records) -> Result<Summary, RecordError> {
+fn joined(folder: &Path, start: SuiteStart, records: &mut Records) -> Result<Told, RecordError> {
     let end = records.next().filter(|record| record.kind == Kind::SuiteEnd);
     let end = end.and_then(|record| record.json::<SuiteEnd>());
-    let (parts, missing) = parts(folder, &start.jobs)?;
+    let (told, missing) = parts(folder, &start.jobs)?;
+    let (parts, chapters) = told.into_iter().unzip();
     let cut = match &end {
         Some(end) => end.cut.clone(),
         None => Some((Cause::Interrupted, cut_off(&missing))),
@@ -63,11 +82,11 @@ fn joined(folder: &Path, start: SuiteStart, records: &mut Records) -> Result<Sum
     if let Some(damage) = &records.damage {
         summary.remarks.push(format!("{damage}: what came after is missing here"));
     }
-    Ok(summary)
+    Ok(Told { summary, chapters })
 }
 
 /// The workloads that have run, and the names of those that have not.
-fn parts(folder: &Path, jobs: &[String]) -> Result<(Vec<Part>, Vec<String>), RecordError> {
+fn parts(folder: &Path, jobs: &[String]) -> Result<(Vec<Ran>, Vec<String>), RecordError> {
     let (mut parts, mut missing) = (Vec::new(), Vec::new());
     for job in jobs {
         // Names come from the file: none may lead out of the suite's folder.
@@ -75,7 +94,7 @@ fn parts(folder: &Path, jobs: &[String]) -> Result<(Vec<Part>, Vec<String>), Rec
         let own = folder.join(job);
         if is_name && own.join(JOURNAL).is_file() {
             match replay(&own) {
-                Ok(replay) => parts.push(replay.part()),
+                Ok(replay) => parts.push(replay.told()),
                 // Killed before its start was whole: it has not run.
                 Err(RecordError::NoJournal(_) | RecordError::TooLittle { .. }) => {
                     missing.push(job.clone());

@@ -14,9 +14,12 @@ use serde_json::json;
 use super::*;
 use crate::{
     clock::Instant,
-    metric::{Builtin, Name, Names, Recorder, RecorderConfig, TagSet},
+    metric::{Builtin, Name, Names, Point, Recorder, RecorderConfig, TagSet},
     plan::{Options, Plan, PlanInput},
-    run::summary::{Environment, RunInfo, Summary, Values},
+    run::{
+        Happening, What,
+        summary::{Environment, RunInfo, Summary, Values},
+    },
     verdict::{Facts, ScenarioFacts, Status},
 };
 
@@ -44,7 +47,7 @@ fn facts(completed: u64) -> Facts {
 fn keep(folder: &Path) -> Vec<u8> {
     let plan = Arc::new(plan());
     let run = RunInfo { id: "kept_1".to_owned(), version: "0".to_owned(), ..RunInfo::default() };
-    let start = Start::new(&plan, run, Environment::default(), false, &[]);
+    let start = Start::new(&plan, run, Environment::default(), false, None, &[]);
     let journal = Journal::open(folder, &start, true).unwrap();
     let mut tape = journal.tape();
     let config = RecorderConfig {
@@ -70,7 +73,8 @@ fn keep(folder: &Path) -> Vec<u8> {
         all += second;
         tape.interval(recorder.take(Instant::from_nanos(second * SECOND)));
         tape.facts(facts(all));
-        tape.event(Instant::ZERO, "note", "a second");
+        let what = What::Note { text: "a second".to_owned() };
+        tape.happened(Happening { at: Instant::ZERO, what });
     }
     drop(tape);
     let ending = Ending { facts: &facts(all), complete: true, start: Instant::ZERO };
@@ -101,8 +105,16 @@ fn check(summary: &Summary) -> u64 {
 fn a_journal_tells_what_was_kept() {
     let folder = tempfile::tempdir().unwrap();
     keep(folder.path());
-    let summary = report(folder.path()).unwrap();
+    let Told { summary, chapters } = report(folder.path()).unwrap();
     assert_eq!(check(&summary), 21);
+    let points = chapters[0].chronicle.timeline.of("iterations").flat_map(|line| &line.points);
+    let sums = points.filter_map(|(step, point)| match point {
+        Point::Counter(sum) => Some((*step, *sum)),
+        _ => None,
+    });
+    let sums: Vec<_> = sums.collect();
+    let known: Vec<_> = (0..SECONDS as u32).map(|step| (step, f64::from(step + 1))).collect();
+    assert_eq!(sums, known, "each second by itself");
     assert!(summary.run.complete && summary.remarks.is_empty(), "{:?}", summary.remarks);
     assert_eq!((summary.run.id.as_str(), summary.run.name.as_str()), ("kept_1", "kept"));
     assert_eq!(payloads(folder.path()).unwrap()[0].0, Kind::Start);
@@ -115,7 +127,7 @@ fn a_journal_that_is_cut_anywhere_never_tells_a_wrong_total() {
     let (mut last, mut shown) = (0, 0);
     for length in 0..whole.len() {
         std::fs::write(folder.path().join(JOURNAL), &whole[..length]).unwrap();
-        let Ok(summary) = report(folder.path()) else {
+        let Ok(Told { summary, .. }) = report(folder.path()) else {
             assert_eq!(shown, 0, "what is longer tells more");
             continue;
         };
@@ -139,7 +151,7 @@ fn a_journal_that_is_damaged_anywhere_never_tells_a_wrong_total() {
         let mut bytes = whole.clone();
         bytes[place] ^= 1 << (place % 8);
         std::fs::write(folder.path().join(JOURNAL), bytes).unwrap();
-        let Ok(summary) = report(folder.path()) else { continue };
+        let Ok(Told { summary, .. }) = report(folder.path()) else { continue };
         told.insert(check(&summary));
         assert!(!summary.run.complete);
         let says = |text: &String| text.contains("is whole up to byte");
@@ -152,7 +164,7 @@ fn a_journal_that_is_damaged_anywhere_never_tells_a_wrong_total() {
 fn what_another_version_would_plan_otherwise_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (plan, run) = (plan(), RunInfo { version: "0.0.7".to_owned(), ..RunInfo::default() });
-    let start = Start::new(&plan, run, Environment::default(), false, &[]);
+    let start = Start::new(&plan, run, Environment::default(), false, None, &[]);
     let start = Start { plan: "of another mind".to_owned(), ..start };
     drop(Journal::open(folder.path(), &start, false).unwrap());
     let error = report(folder.path()).unwrap_err().to_string();

@@ -2,7 +2,8 @@
 //!
 //! The summary alone makes every page; without chapters there are no charts and no rows by interval.
 
-use crate::run::{Chronicle, summary::Summary};
+pub use crate::run::Chapter;
+use crate::run::summary::Summary;
 
 /// A run, to be told.
 #[derive(Clone, Debug)]
@@ -11,21 +12,6 @@ pub struct Story {
     pub summary: Summary,
     /// Each workload, in the order in which they ran; a run of one has one.
     pub chapters: Vec<Chapter>,
-}
-
-/// A workload of a run.
-#[derive(Clone, Debug, Default)]
-pub struct Chapter {
-    /// What the workload is called.
-    pub name: String,
-    /// The rows that it covers.
-    pub rows: Vec<String>,
-    /// How many of the summary's thresholds are its own: they stand in the chapters' order.
-    pub thresholds: usize,
-    /// What happened when.
-    pub chronicle: Chronicle,
-    /// The text of a script; `None` for a component.
-    pub source: Option<String>,
 }
 
 impl Story {

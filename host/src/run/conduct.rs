@@ -12,6 +12,8 @@
 //! A shard that is lost counts as having answered everything; a shard that does not answer a stop
 //! is given up after [`PATIENCE`]. So no phase waits for ever.
 
+mod kept;
+
 use std::{sync::Arc, time::Duration};
 
 use serde_json::Value as Json;
@@ -19,7 +21,7 @@ use tokio::sync::mpsc;
 
 use super::{
     RunOutcome, Shared,
-    chronicle::{self, Happening, Happenings, MarkerKind},
+    chronicle::{Diary, Happening, MarkerKind, What},
     collect::{AskKind, Collector, Notes},
     event::Event,
     facts::Ledger,
@@ -34,9 +36,9 @@ use super::{
 use crate::{
     clock::Instant,
     executor::Notice,
-    metric::{Builtin, Cell, Recorder, Selector, Snapshot, TagSet, Timeline},
+    metric::{Builtin, Recorder, TagSet},
     plan::{Plan, Start},
-    verdict::{Cause, ErrorFacts, Facts, Judge, TargetFacts},
+    verdict::{Cause, Judge, TargetFacts},
 };
 
 /// How long a shard may take to answer a stop.
@@ -57,10 +59,8 @@ pub(super) struct Conductor {
     intervals: mpsc::Receiver<(usize, Interval)>,
     alive: Vec<bool>,
     judge: Judge,
-    /// What was measured, step by step.
-    timeline: Timeline,
-    /// What happened, for the charts.
-    happened: Happenings,
+    /// What was measured step by step, and what happened, for the charts.
+    diary: Diary,
     ledger: Ledger,
     recorder: Recorder,
     /// The plan's search, if it has one.
@@ -135,8 +135,7 @@ impl Conductor {
             intervals,
             alive: vec![true; shards],
             judge: Judge::new(Arc::clone(&shared.plan), shared.names.clone(), shards),
-            timeline: Timeline::default(),
-            happened: Happenings::default(),
+            diary: Diary::new(&shared.plan),
             ledger: Ledger::new(&shared, shards),
             recorder: Recorder::new(shared.recorder_config(), shards, now),
             hunt: Hunt::of(&shared.plan, shards),
@@ -280,6 +279,7 @@ impl Conductor {
                 standing[index] = Standing::Running;
                 left[index] = self.shared.scenarios[index].shards;
                 self.ledger.scenario_began(index, at);
+                self.happened(Happening { at, what: What::Began { scenario: index } });
                 self.tell_all(&Command::Start { scenario: index, at });
             }
             for index in 0..standing.len() {
@@ -288,7 +288,7 @@ impl Conductor {
                     .count();
                 if standing[index] == Standing::Running && open == 0 {
                     standing[index] = Standing::Ended;
-                    self.ledger.scenario_ended(index, clock.now());
+                    self.scenario_ended(index, clock.now());
                 }
             }
             if standing.iter().all(|standing| *standing == Standing::Ended) {
@@ -303,7 +303,7 @@ impl Conductor {
             let wake = self.search(&standing);
             if let Some((shard, Report::Ended { scenario, at })) = self.next(wake).await {
                 ended_by[scenario][shard] = true;
-                self.ledger.scenario_ended(scenario, at);
+                self.scenario_ended(scenario, at);
             }
         }
         self.end_load().await;
@@ -321,7 +321,7 @@ impl Conductor {
         let own = self.recorder.take(start);
         self.keep(own);
         self.judge.begin(start);
-        self.timeline.begin(start);
+        self.diary.begin(start);
         if let Some(tape) = &mut self.tape {
             tape.begun(start);
         }
@@ -401,7 +401,8 @@ impl Conductor {
         self.ledger.never_began(&self.recorder, self.shared.clock.now(), &self.shared);
         if let Some(targets) = &mut self.targets {
             targets.outages(&self.shared, &self.recorder, &self.ledger, true);
-            self.happened.append(targets.happened());
+            let happened = targets.happened();
+            happened.into_iter().for_each(|it| self.happened(it));
         }
         self.tick();
         if self.begun.is_some() {
@@ -411,34 +412,14 @@ impl Conductor {
         self.remarks.extend(self.folded());
         self.remarks.extend(self.shared.bus.refusals());
         let stopped = self.stopped.is_some();
-        let ran = self.ledger.ran();
         let mut facts = self.facts();
         facts.errors = self.errors();
         // What ends a run before its time stops it; a bug, or a load that never began, need not.
         let broken = facts.causes.iter().any(|(cause, _)| *cause == Cause::Internal);
         let complete = self.begun.is_some() && !stopped && !broken;
         let names = self.shared.names.clone();
-        let plan = &self.shared.plan;
-        let (timeline, happened) = (self.timeline, self.happened);
-        let chronicle = chronicle::finish(timeline, plan, &ran, happened, start, facts.duration);
+        let chronicle = self.diary.finish(&self.shared.plan, &names, start, facts.duration);
         RunOutcome { judge: self.judge, facts, start, names, complete, chronicle }
-    }
-
-    /// What the summary says of series that there was no room for.
-    fn folded(&self) -> Option<String> {
-        let plan = &self.shared.plan;
-        let (metric, all) = (Builtin::SeriesFolded.id(), Selector::default());
-        let totals = self.judge.totals();
-        let folded = totals.select(&plan.registry, &self.shared.names, metric, &all);
-        let Cell::Counter(samples) = folded else { return None };
-        (samples > 0.0).then(|| {
-            format!(
-                "{samples} samples were of series beyond the limit of {} in a shard and have lost all tags \
-                 but scenario and outcome: figures by another tag leave them out (--limit series=N \
-                 raises the limit)",
-                plan.limits.series
-            )
-        })
     }
 
     /// What the bus knows only when nobody sends any more: messages that never came.
@@ -519,7 +500,8 @@ impl Conductor {
     fn note_targets(&mut self) {
         let Some(targets) = &mut self.targets else { return };
         let deaths = targets.take(&self.shared, &self.recorder, &self.ledger);
-        self.happened.append(targets.happened());
+        let happened = targets.happened();
+        happened.into_iter().for_each(|it| self.happened(it));
         for text in deaths {
             self.note(text.clone());
             self.ledger.cause(Cause::TargetDied, text);
@@ -658,7 +640,7 @@ impl Conductor {
             let at = self.shared.clock.now();
             self.stopped = Some(at);
             let what = cause.meaning().to_owned();
-            self.happened.push(Happening { kind: MarkerKind::Stop, at, until: None, what });
+            self.happened(Happening::marked(MarkerKind::Stop, at, None, what));
             self.tell_all(&Command::Stop);
         }
     }
@@ -677,72 +659,6 @@ impl Conductor {
         }
     }
 
-    /// Lets those who judge and those who draw it see what was measured, and the tape have it.
-    fn keep(&mut self, snapshot: Snapshot) {
-        self.judge.observe(&snapshot);
-        self.timeline.observe(&snapshot, &self.shared.plan.registry, &self.shared.names);
-        if let Some(tape) = &mut self.tape {
-            tape.interval(snapshot);
-        }
-    }
-
-    /// What is known of the run beside its samples, but its errors.
-    fn facts(&self) -> Facts {
-        let mut facts = self.ledger.facts(&self.shared);
-        facts.remarks.extend(self.remarks.iter().cloned());
-        facts.targets.clone_from(&self.target_facts);
-        facts.search = self.hunt.as_ref().map(Hunt::facts);
-        let names = &self.shared.names;
-        let cover = |text: &mut String| *text = names.cover(text).into_owned();
-        facts.causes.iter_mut().for_each(|(_, text)| cover(text));
-        facts.remarks.iter_mut().for_each(cover);
-        for target in &mut facts.targets {
-            cover(&mut target.source);
-            target.last_lines.iter_mut().for_each(cover);
-        }
-        facts.runner.journal_merged = self.tape.as_ref().map_or(0, |tape| tape.merged());
-        facts
-    }
-
-    /// All kinds of iteration errors so far.
-    fn errors(&self) -> Vec<ErrorFacts> {
-        let mut errors = self.ledger.errors().facts();
-        for error in &mut errors {
-            error.message = self.shared.names.cover(&error.message).into_owned();
-        }
-        errors
-    }
-
-    /// Tells the tape how the run stands: what it has until then belongs together.
-    fn tell_facts(&mut self) {
-        self.tell_facts = None;
-        self.told_facts = self.shared.clock.now();
-        let facts = self.facts();
-        let all = self.ledger.count_errors();
-        let errors = (all > self.told_errors).then(|| self.errors());
-        let Some(tape) = &mut self.tape else { return };
-        if let Some(errors) = errors {
-            self.told_errors = all;
-            tape.errors(errors);
-        }
-        tape.facts(facts);
-        if let Some(text) = tape.failure() {
-            // What was kept stays; the run goes on, for its figures are worth more than its record.
-            self.tape = None;
-            self.note(text.clone());
-            self.ledger.cause(Cause::NotWritten, text);
-        }
-    }
-
-    /// Something worth a line.
-    fn note(&mut self, text: String) {
-        if let Some(tape) = &mut self.tape {
-            let text = self.shared.names.cover(&text);
-            tape.event(self.shared.clock.now(), "note", &text);
-        }
-        self.shared.log.tell(Event::Note(text));
-    }
-
     /// Once a second: the runner itself, progress, thresholds that stop the run.
     fn tick(&mut self) {
         let now = self.shared.clock.now();
@@ -751,6 +667,9 @@ impl Conductor {
         self.ledger.sample(&self.recorder, now, &self.shared);
         let own = self.recorder.take(now);
         self.keep(own);
+        if let Some(beyond) = self.diary.beyond(now) {
+            self.happened(beyond);
+        }
         self.target_facts = self.targets.as_ref().map(Targets::facts).unwrap_or_default();
         let Some(start) = self.begun else { return };
         if self.stopped.is_none()
@@ -762,13 +681,6 @@ impl Conductor {
 
     fn tell_progress(&mut self) {
         self.shared.log.tell(Event::Progress(self.ledger.progress(&self.shared)));
-    }
-
-    fn phase(&mut self, name: &'static str) {
-        if let Some(tape) = &mut self.tape {
-            tape.event(self.shared.clock.now(), "phase", name);
-        }
-        self.shared.log.tell(Event::Phase(name));
     }
 
     fn healthy(&self) -> bool {

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Shared,
-    chronicle::Ran,
     event::{Progress, ScenarioProgress},
     health::{self, OwnCost, Usage},
     memory::Footprint,
@@ -137,11 +136,6 @@ impl Ledger {
     pub(super) fn scenario_ended(&mut self, scenario: usize, at: Instant) {
         let end = &mut self.scenarios[scenario].end;
         *end = Some(end.map_or(at, |end| end.max(at)));
-    }
-
-    /// When each scenario began and ended.
-    pub(super) fn ran(&self) -> Vec<Ran> {
-        self.scenarios.iter().map(|window| (window.start, window.end)).collect()
     }
 
     /// A shard is gone: what it was running was cut off.

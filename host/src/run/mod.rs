@@ -40,7 +40,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use tokio::{sync::mpsc, task::LocalSet};
 
-pub use chronicle::{Asked, Chronicle, Marker, MarkerKind};
+pub use chronicle::{Asked, Chapter, Chronicle, Diary, Happening, Marker, MarkerKind, What};
 pub use health::{OwnCost, noise_floor};
 pub use hosted::Hosted;
 pub use serve::{ServeInput, serve};

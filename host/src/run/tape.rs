@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 
+use super::chronicle::Happening;
 use crate::{
     clock::Instant,
     metric::{Names, Snapshot},
@@ -24,8 +25,10 @@ pub trait Tape: Debug + Send {
     fn facts(&mut self, facts: Facts);
     /// All kinds of errors so far; only when there are others than before.
     fn errors(&mut self, errors: Vec<ErrorFacts>);
-    /// Something that happened: a phase, or a note.
-    fn event(&mut self, at: Instant, kind: &'static str, text: &str);
+    /// Something that happened.
+    fn happened(&mut self, happening: Happening);
+    /// Words that there was no room for so far.
+    fn left_out(&self) -> u64;
     /// Intervals that were merged with others so far.
     fn merged(&self) -> u64;
     /// Why nothing more is kept, if that is so.

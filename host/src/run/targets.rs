@@ -205,12 +205,12 @@ impl Targets {
             let named = |name: Name| shared.names.resolve(name).to_string();
             let what = [named(book.name), kind.name().to_owned(), named(op)];
             let words: Vec<_> = what.into_iter().filter(|word| !word.is_empty()).collect();
-            self.happened.push(Happening {
-                kind: MarkerKind::Outage,
-                at: outage.from,
-                until: outage.to,
-                what: words.join(" "),
-            });
+            self.happened.push(Happening::marked(
+                MarkerKind::Outage,
+                outage.from,
+                outage.to,
+                words.join(" "),
+            ));
             match outage.to {
                 Some(to) => {
                     let span = Span::between(outage.from, to);
@@ -284,7 +284,7 @@ impl Targets {
     fn note(&mut self, kind: MarkerKind, target: usize, at: Instant, until: Option<Instant>) {
         if let Some(book) = self.books.get(target) {
             let what = book.facts.name.clone();
-            self.happened.push(Happening { kind, at, until, what });
+            self.happened.push(Happening::marked(kind, at, until, what));
         }
     }
 

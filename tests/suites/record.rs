@@ -1,9 +1,13 @@
 //! The record of a run: what its journal tells is what was printed; what a kill, a cut, a full disk leave of
 //! it is true.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    process::{Child, Command},
+    time::Duration,
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use wavetank_tests::command::{Ran, Workplace};
 
 use crate::{WAVETANK, input::in_time};
@@ -39,7 +43,7 @@ fn report(workplace: &Workplace, flags: &[&str]) -> Ran {
     ran
 }
 
-fn json(ran: &Ran) -> Value {
+fn summary_of(ran: &Ran) -> Value {
     assert_eq!(ran.code, 0, "{ran:#?}");
     serde_json::from_str(&ran.stdout).unwrap()
 }
@@ -279,14 +283,13 @@ fn kill_after(after: Duration) -> Killed {
         return Killed { after, rows, told: 0 };
     }
     let ran = report(&workplace, &["--format", "json"]);
-    let summary = json(&ran);
+    let summary = summary_of(&ran);
     assert_eq!(summary["run"]["complete"], false, "{ran:#?}");
     assert_eq!(summary["verdict"]["status"], "fail", "a run that was cut off passes nothing");
     assert!(summary["verdict"]["reasons"][0].as_str().unwrap().contains("was cut off"), "{ran:#?}");
     let count = |name: &str| {
         let metrics = summary["metrics"].as_array().unwrap().iter();
-        let mut own =
-            metrics.filter(|it| it["name"] == name && it["tags"] == serde_json::json!({}));
+        let mut own = metrics.filter(|it| it["name"] == name && it["tags"] == json!({}));
         own.next().map_or(0, |it| it["values"]["count"].as_f64().unwrap() as u64)
     };
     let told = count("iterations");
@@ -377,29 +380,79 @@ fn a_suite_is_told_again_from_its_parts() {
     assert!(one.code == 0 && one.stdout.contains("checks"), "{one:#?}");
 }
 
-#[test]
+/// Starts the suite with more flags, and waits until its second workload has run for some seconds.
 #[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
-fn a_suite_that_is_killed_tells_what_ran_and_what_did_not() {
-    let workplace = suite("1h");
-    let mut child = workplace.start(&["run", "suite.toml", "--out", "out"]);
+fn in_its_second(workplace: &Workplace, flags: &[&str]) -> Child {
+    let mut child = workplace.start(&[&["run", "suite.toml", "--out", "out"], flags].concat());
     let second = workplace.path().join("out/02-long/journal");
     while std::fs::metadata(&second).map_or(0, |it| it.len()) < 1_000 {
         std::thread::sleep(Duration::from_millis(50));
         assert!(child.try_wait().unwrap().is_none());
     }
     std::thread::sleep(Duration::from_secs(3));
-    assert!(report(&workplace, &[]).stderr.contains("this run goes on"));
+    child
+}
+
+#[test]
+fn a_suite_that_is_interrupted_lists_what_it_has_not_run_and_is_told_again() {
+    let workplace = suite("1h");
+    let files = files("live");
+    let mut flags = vec!["--summary-export", "summary.json", "--progress", "none"];
+    flags.extend(files.iter().map(String::as_str));
+    let child = in_its_second(&workplace, &flags);
+    let interrupt = ["-INT", &child.id().to_string()];
+    assert!(Command::new("kill").args(interrupt).status().unwrap().success());
+    let ran = workplace.finish(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 105, "{ran:#?}");
+    let rows = &ran.summary.as_ref().unwrap()["rows"];
+    assert_eq!(rows.as_array().unwrap().len(), 3, "{rows:#}");
+    assert_eq!((&rows[2]["row"], &rows[2]["status"]), (&json!("C"), &json!("no_data")));
+    assert_told_again(&workplace, &ran);
+}
+
+#[test]
+fn a_suite_that_is_killed_tells_what_ran_and_what_did_not() {
+    let workplace = suite("1h");
+    let mut child = in_its_second(&workplace, &[]);
+    let running = report(&workplace, &[]);
+    assert!(running.stderr.contains("this run goes on"), "{running:#?}");
+    assert!(running.stdout.contains("This run goes on"), "{running:#?}");
+    assert!(!running.stdout.contains("cut off"), "nobody has cut it off: {running:#?}");
+    let summary = summary_of(&report(&workplace, &["--format", "json"]));
+    assert_eq!(
+        (&summary["run"]["complete"], &summary["run"]["going_on"]),
+        (&json!(false), &json!(true))
+    );
+    assert_eq!(summary["verdict"]["status"], "fail", "nothing is passed before its end");
+    let reasons = summary["verdict"]["reasons"].to_string();
+    assert!(reasons.contains("the suite goes on: 03-short-2 did not run yet"), "{reasons}");
     child.kill().unwrap();
     child.wait().unwrap();
-    let summary = json(&report(&workplace, &["--format", "json"]));
-    assert_eq!(summary["run"]["complete"], false);
+    let summary = summary_of(&report(&workplace, &["--format", "json"]));
+    assert_eq!(
+        (&summary["run"]["complete"], &summary["run"]["going_on"]),
+        (&json!(false), &Value::Null)
+    );
     assert_eq!(summary["verdict"]["status"], "fail");
     let reasons = summary["verdict"]["reasons"].to_string();
     assert!(reasons.contains("the suite was cut off: 03-short-2 did not run"), "{reasons}");
     assert!(reasons.contains("long: the run was cut off"), "{reasons}");
     let rows: Vec<_> = summary["rows"].as_array().unwrap().iter().map(|it| &it["row"]).collect();
-    assert_eq!(rows, ["A", "B"]);
+    assert_eq!(rows, ["A", "B", "C"], "what was never reached is not absent");
     assert_eq!(summary["rows"][0]["status"], "pass");
+    let unreached = &summary["rows"][2];
+    assert_eq!(
+        (&unreached["status"], &unreached["workload"]),
+        (&json!("no_data"), &json!("short-2"))
+    );
+    assert_eq!(unreached["reason"], "its workload was not run");
+    let page = report(&workplace, &["--format", "html"]);
+    assert!(page.code == 0 && page.stdout.contains("This run was cut off"), "{}", page.stderr);
+    let table = report(&workplace, &["--format", "csv"]).stdout;
+    assert!(
+        table.lines().any(|line| line.contains("iterations") && line.contains("long")),
+        "{table}"
+    );
 }
 
 /// A run in a shell that lets no file grow beyond so many blocks.
@@ -407,7 +460,7 @@ fn with_small_files(workplace: &Workplace, script: &str, blocks: u32) -> Ran {
     let file = workplace.file("full.rhai", script);
     let program = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
     let own = workplace.command(&["run", &file, "--out", "out", "--progress", "none"]);
-    let mut shell = std::process::Command::new("sh");
+    let mut shell = Command::new("sh");
     shell.arg("-c").arg(program).arg(own.get_program()).args(own.get_args());
     shell.current_dir(workplace.path()).env_clear();
     shell.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -434,7 +487,7 @@ fn a_disk_that_is_full_is_told_and_what_was_there_stays() {
         "{shown}"
     );
     assert!(ran.stdout.contains("load"), "the figures are shown all the same: {ran:#?}");
-    let summary = json(&report(&workplace, &["--format", "json"]));
+    let summary = summary_of(&report(&workplace, &["--format", "json"]));
     assert_eq!(summary["run"]["complete"], false);
     assert!(summary["scenarios"][0]["completed"].as_u64().unwrap() > 0, "{summary:#}");
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    record::{self, Found, History, RecordError, Standing, Told},
+    record::{self, Found, History, RecordError, Told},
     report::{printable::printable, story::Story, terminal},
     run::summary::Summary,
     verdict::Cause,
@@ -23,10 +23,8 @@ pub fn report(args: &ReportArgs) -> Result<ExitCode, Failed> {
     let found = find(&args.runs, &args.run)?;
     let Told { summary, chapters } = record::report(&found.folder).map_err(unreadable)?;
     let story = Story { summary, chapters };
-    if found.standing == Standing::Running {
-        say(
-            "wavetank: this run goes on; shown is what it came to until now, as if it were cut off",
-        );
+    if story.summary.run.going_on {
+        say("wavetank: this run goes on; shown is what it came to until now");
     }
     match args.format {
         // Files were asked for, and nothing else.

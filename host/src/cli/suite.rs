@@ -32,7 +32,7 @@ use crate::{
         suite::{Entry, Fresh, Subjects, Suite},
     },
     primitive::database,
-    record::{self, Journal, SuiteEnd, SuiteJournal, SuiteStart},
+    record::{self, Journal, SuiteEnd, SuiteJob, SuiteJournal, SuiteStart},
     report::{json, printable::printable, story::Story},
     run::{
         Chapter, StopLevel, StopSignal,
@@ -69,6 +69,15 @@ struct Job {
     workload: WorkloadArgs,
     program: Program,
     plan: Arc<Plan>,
+}
+
+impl Job {
+    /// What the suite's record says of it before it runs.
+    fn planned(&self, backend: Backend) -> SuiteJob {
+        let row = |row| summary::not_run(row, &self.entry.name, backend);
+        let rows = self.plan.rows.iter().map(row).collect();
+        SuiteJob { folder: self.name.clone(), rows }
+    }
 }
 
 /// Everything of a suite that is known before anything runs.
@@ -132,15 +141,16 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
         run: RunInfo { name: course.suite.name.clone(), files: course.files(args), ..info },
         skipped: course.skipped.clone(),
         order: course.suite.workloads.iter().flat_map(|entry| entry.rows.clone()).collect(),
-        jobs: course.jobs.iter().map(|job| job.name.clone()).collect(),
+        jobs: course.jobs.iter().map(|job| job.planned(course.backend)).collect(),
         notes: course.notes.clone(),
         fail_on_warn: args.fail_on == FailOn::Warn,
     };
     let journal = SuiteJournal::open(&folder, &start).map_err(not_written)?;
     let (told, cut) = runtime()?.block_on(course.run(args, &allowed, &id, &folder))?;
     journal.finish(&SuiteEnd { cut: cut.clone() }).map_err(not_written)?;
+    let SuiteStart { run, mut skipped, order, notes, fail_on_warn, jobs } = start;
+    skipped.extend(jobs.into_iter().skip(told.len()).flat_map(|job| job.rows));
     let (parts, chapters) = told.into_iter().unzip();
-    let SuiteStart { run, skipped, order, notes, fail_on_warn, .. } = start;
     let mut joined = summary::Suite { run, skipped, order, fail_on_warn, cut }.join(parts);
     joined.remarks.extend(notes);
     if let Some(baseline) = &baseline {

@@ -78,12 +78,21 @@ pub struct SuiteStart {
     pub skipped: Vec<Row>,
     /// Names of the rows, in the suite's order.
     pub order: Vec<String>,
-    /// The folders of the workloads that are to run, in their order.
-    pub jobs: Vec<String>,
+    /// The workloads that are to run, in their order.
+    pub jobs: Vec<SuiteJob>,
     /// What the reader should know.
     pub notes: Vec<String>,
     /// `--fail-on warn`
     pub fail_on_warn: bool,
+}
+
+/// A workload of a suite.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SuiteJob {
+    /// Its folder.
+    pub folder: String,
+    /// Its rows, as they are told if it is never run.
+    pub rows: Vec<Row>,
 }
 
 /// How a suite came to its end.

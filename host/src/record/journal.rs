@@ -101,6 +101,16 @@ pub struct Damage {
     pub what: &'static str,
 }
 
+/// What is wrong with a record that is not whole.
+const CUT: &str = "a record is cut off";
+
+impl Damage {
+    /// Whether the last record is only not whole, as it is while somebody writes it.
+    pub(super) fn is_cut(&self) -> bool {
+        self.what.starts_with(CUT)
+    }
+}
+
 impl std::fmt::Display for Damage {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { at, of, what } = self;
@@ -325,7 +335,6 @@ impl Records {
     }
 
     fn read(&mut self) -> Result<Record, &'static str> {
-        const CUT: &str = "a record is cut off";
         let mut head = [0; HEAD];
         self.file.read_exact(&mut head).map_err(|_| CUT)?;
         let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);

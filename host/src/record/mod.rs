@@ -23,7 +23,7 @@ mod suite;
 #[cfg(test)]
 mod tests;
 
-pub use content::{End, Start, SuiteEnd, SuiteStart};
+pub use content::{End, Start, SuiteEnd, SuiteJob, SuiteStart};
 pub use export::export;
 pub use history::{Found, History, SUMMARY, Standing};
 pub use journal::{Damage, JOURNAL, Kind, RecordError, payloads};

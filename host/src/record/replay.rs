@@ -10,6 +10,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     content::{End, Start, fingerprint},
+    history,
     journal::{Damage, JOURNAL, Kind, Record, RecordError, Records},
 };
 use crate::{
@@ -32,6 +33,8 @@ pub struct Replay {
     pub end: Option<End>,
     /// Where its journal stops to be whole, if it does.
     pub damage: Option<Damage>,
+    /// Whether its journal was being written when it was read.
+    pub is_written: bool,
     plan: Arc<Plan>,
     names: Names,
     judge: Judge,
@@ -44,6 +47,8 @@ pub struct Replay {
 
 /// Reads the journal of a run's folder.
 pub fn replay(folder: &Path) -> Result<Replay, RecordError> {
+    // Asked first: one that ends while it is read has an end, or goes on for all that is known.
+    let is_written = history::is_written(folder);
     let last = last_facts(folder)?;
     let mut records = Records::open(folder)?;
     let mut replay = Replay::begin(folder, &mut records)?;
@@ -58,6 +63,7 @@ pub fn replay(folder: &Path) -> Result<Replay, RecordError> {
         }
     }
     replay.damage = records.damage.or(last.damage);
+    replay.is_written = is_written;
     Ok(replay)
 }
 
@@ -122,6 +128,7 @@ impl Replay {
             start,
             end: None,
             damage: None,
+            is_written: false,
             plan,
             names,
             facts: Facts::default(),
@@ -178,10 +185,12 @@ impl Replay {
 
     /// The run's summary, as it was printed, and what happened when; or of as much as there is, which it says.
     pub fn told(mut self) -> (Part, Chapter) {
+        let going_on = self.is_written && self.end.is_none();
         if self.end.is_none() {
-            self.tell_cut();
+            self.tell_unfinished(going_on);
         }
-        if let Some(damage) = &self.damage {
+        // What is half written is no damage while somebody writes.
+        if let Some(damage) = self.damage.as_ref().filter(|it| !(going_on && it.is_cut())) {
             self.facts.remarks.push(format!("{damage}: what came after is missing here"));
         }
         let told = self.end.as_ref().map(|end| Instant::from_nanos(end.start));
@@ -195,7 +204,7 @@ impl Replay {
             judgement: &judgement,
             fail_on_warn: self.start.fail_on_warn,
             facts: &self.facts,
-            run: &RunInfo { complete, ..self.start.run.clone() },
+            run: &RunInfo { complete, going_on, ..self.start.run.clone() },
             environment: &self.start.environment,
             backend: self.start.backend,
         });
@@ -205,16 +214,26 @@ impl Replay {
         (part, chapter)
     }
 
-    /// A run without an end did not do what it was to do, whatever its figures say until then.
-    fn tell_cut(&mut self) {
+    /// A run without an end did not do what it was to do, whatever its figures say until then; of one that
+    /// goes on it is not shown yet what it comes to.
+    fn tell_unfinished(&mut self, going_on: bool) {
         let after = self.begun.map(|begun| self.until.since(begun).as_secs_f64());
-        let text = match after {
-            Some(seconds) => format!("the run was cut off {seconds:.1} s after its load had begun"),
-            None => "the run was cut off before its load began".to_owned(),
+        let (cause, text) = match (going_on, after) {
+            (true, Some(seconds)) => {
+                (Cause::NotShown, format!("the run goes on, {seconds:.1} s after its load began"))
+            }
+            (true, None) => (Cause::NotShown, "the run goes on; its load has not begun".to_owned()),
+            (false, Some(seconds)) => (
+                Cause::Interrupted,
+                format!("the run was cut off {seconds:.1} s after its load had begun"),
+            ),
+            (false, None) => {
+                (Cause::Interrupted, "the run was cut off before its load began".to_owned())
+            }
         };
         // A live run adds what its plan says only at its end.
         self.facts.remarks.extend(self.plan.notes.iter().cloned());
-        self.facts.causes.push((Cause::Interrupted, text));
+        self.facts.causes.push((cause, text));
         self.facts.causes.sort_by_key(|(cause, _)| *cause);
     }
 }

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use super::{
-    content::{SuiteEnd, SuiteStart},
+    content::{SuiteEnd, SuiteJob, SuiteStart},
+    history,
     journal::{Appender, JOURNAL, Kind, RecordError, Records},
     replay::replay,
 };
@@ -68,49 +69,61 @@ pub fn report(folder: &Path) -> Result<Told, RecordError> {
 }
 
 fn joined(folder: &Path, start: SuiteStart, records: &mut Records) -> Result<Told, RecordError> {
+    let is_written = history::is_written(folder);
     let end = records.next().filter(|record| record.kind == Kind::SuiteEnd);
     let end = end.and_then(|record| record.json::<SuiteEnd>());
-    let (told, missing) = parts(folder, &start.jobs)?;
+    let SuiteStart { mut run, mut skipped, order, jobs, notes, fail_on_warn } = start;
+    let (told, missing) = parts(folder, jobs)?;
     let (parts, chapters) = told.into_iter().unzip();
-    let cut = match &end {
-        Some(end) => end.cut.clone(),
-        None => Some((Cause::Interrupted, cut_off(&missing))),
+    run.going_on = is_written && end.is_none();
+    let cut = match end {
+        Some(end) => end.cut,
+        None => Some(unfinished(run.going_on, &missing)),
     };
-    let SuiteStart { run, skipped, order, notes, fail_on_warn, .. } = start;
+    skipped.extend(missing.into_iter().flat_map(|job| job.rows));
     let mut summary = Suite { run, skipped, order, fail_on_warn, cut }.join(parts);
     summary.remarks.extend(notes);
-    if let Some(damage) = &records.damage {
+    let going_on = summary.run.going_on;
+    if let Some(damage) = records.damage.as_ref().filter(|it| !(going_on && it.is_cut())) {
         summary.remarks.push(format!("{damage}: what came after is missing here"));
     }
     Ok(Told { summary, chapters })
 }
 
-/// The workloads that have run, and the names of those that have not.
-fn parts(folder: &Path, jobs: &[String]) -> Result<(Vec<Ran>, Vec<String>), RecordError> {
+/// The workloads that have run, and those that have not.
+fn parts(folder: &Path, jobs: Vec<SuiteJob>) -> Result<(Vec<Ran>, Vec<SuiteJob>), RecordError> {
     let (mut parts, mut missing) = (Vec::new(), Vec::new());
     for job in jobs {
         // Names come from the file: none may lead out of the suite's folder.
-        let is_name = !job.is_empty() && !job.contains(['/', '\\']) && job != "..";
-        let own = folder.join(job);
+        let name = &job.folder;
+        let is_name = !name.is_empty() && !name.contains(['/', '\\']) && name != "..";
+        let own = folder.join(name);
         if is_name && own.join(JOURNAL).is_file() {
             match replay(&own) {
                 Ok(replay) => parts.push(replay.told()),
                 // Killed before its start was whole: it has not run.
                 Err(RecordError::NoJournal(_) | RecordError::TooLittle { .. }) => {
-                    missing.push(job.clone());
+                    missing.push(job);
                 }
                 Err(error) => return Err(error),
             }
         } else {
-            missing.push(job.clone());
+            missing.push(job);
         }
     }
     Ok((parts, missing))
 }
 
-fn cut_off(missing: &[String]) -> String {
-    match missing {
-        [] => "the suite was cut off in its last workload".to_owned(),
-        missing => format!("the suite was cut off: {} did not run", missing.join(", ")),
+/// Why a suite has no end.
+fn unfinished(going_on: bool, missing: &[SuiteJob]) -> (Cause, String) {
+    let names: Vec<_> = missing.iter().map(|job| job.folder.as_str()).collect();
+    let names = names.join(", ");
+    match (going_on, missing) {
+        (true, []) => (Cause::NotShown, "the suite goes on, in its last workload".to_owned()),
+        (true, _) => (Cause::NotShown, format!("the suite goes on: {names} did not run yet")),
+        (false, []) => {
+            (Cause::Interrupted, "the suite was cut off in its last workload".to_owned())
+        }
+        (false, _) => (Cause::Interrupted, format!("the suite was cut off: {names} did not run")),
     }
 }

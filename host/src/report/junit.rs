@@ -259,11 +259,16 @@ fn validity(summary: &Summary) -> Vec<Case> {
         ),
         case(
             "the run came to its end",
-            if summary.run.complete {
-                Outcome::Passed
-            } else {
-                let message = format!("cut off: {reasons}");
-                Outcome::Failed { kind: "incomplete", message }
+            match summary.run.unfinished() {
+                None => Outcome::Passed,
+                Some(_) if summary.run.going_on => Outcome::Unsure {
+                    kind: "unfinished",
+                    message: format!("it goes on: {reasons}"),
+                },
+                Some(_) => {
+                    let message = format!("cut off: {reasons}");
+                    Outcome::Failed { kind: "incomplete", message }
+                }
             },
         ),
     ];

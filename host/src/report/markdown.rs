@@ -179,9 +179,9 @@ impl Page {
             run.seed,
             summary.verdict.exit_code
         ));
-        if !run.complete {
+        if let Some(words) = run.unfinished() {
             self.line("");
-            self.line("**This run was cut off; the figures are those until then.**");
+            self.line(&format!("**{words}**"));
         }
         self.line("");
     }

@@ -105,8 +105,8 @@ impl Page {
         if run.scale < 1.0 {
             self.note(2, &format!("quick: {} of the plan", share(run.scale)));
         }
-        if !run.complete {
-            self.note(2, "This run was cut off; the figures are those until then.");
+        if let Some(words) = run.unfinished() {
+            self.note(2, words);
         }
     }
 

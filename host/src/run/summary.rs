@@ -105,6 +105,21 @@ pub struct RunInfo {
     /// What a suite is made of besides its workloads.
     #[serde(default)]
     pub files: Vec<FileInfo>,
+    /// Whether it went on when this was told; absent where it did not. What it came to until then is not
+    /// what it comes to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub going_on: bool,
+}
+
+impl RunInfo {
+    /// What a page says of a run that has not come to its end.
+    pub const fn unfinished(&self) -> Option<&'static str> {
+        match (self.complete, self.going_on) {
+            (_, true) => Some("This run goes on; the figures are those until now."),
+            (false, false) => Some("This run was cut off; the figures are those until then."),
+            (true, false) => None,
+        }
+    }
 }
 
 /// A file of a suite that is no workload.

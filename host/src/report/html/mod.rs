@@ -233,11 +233,7 @@ impl<'a> Page<'a> {
         if verdict.reasons.len() > 12 {
             reasons.push(format!("<li>… and {} more, below</li>", verdict.reasons.len() - 12));
         }
-        if !summary.run.complete {
-            reasons.push(
-                "<li>This run was cut off; the figures are those until then.</li>".to_owned(),
-            );
-        }
+        reasons.extend(summary.run.unfinished().map(|words| format!("<li>{words}</li>")));
         let reasons = if reasons.is_empty() {
             String::new()
         } else {

@@ -37,16 +37,20 @@ pub(super) fn judged(input: &SummaryInput<'_>) -> Vec<Row> {
     input.plan.rows.iter().map(row).collect()
 }
 
-/// A row whose workload was not run at all, for it does not apply here.
+/// A row whose workload was not run at all: it does not apply here, or nobody came to it.
 pub fn not_run(row: &plan::Row, workload: &str, backend: Backend) -> Row {
+    let (status, reason) = match &row.not_applicable {
+        Some(reason) => (Status::NotApplicable, reason.clone()),
+        None => (Status::NoData, "its workload was not run".to_owned()),
+    };
     Row {
         row: row.name.clone(),
         workload: workload.to_owned(),
         backend: backend.name().to_owned(),
         priority: row.priority.name().to_owned(),
-        status: Status::NotApplicable,
+        status,
         thresholds: Vec::new(),
-        reason: row.not_applicable.clone(),
+        reason: Some(reason),
     }
 }
 

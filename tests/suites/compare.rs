@@ -182,7 +182,7 @@ fn thresholds_compare_with_the_baseline_that_was_named() {
     let told = workplace.run_workload(&[&[figure.as_str()], &excused[..]].concat());
     assert_says(&told, 0, &["there is no baseline that has samples of it"]);
     let nothing = ["--baseline", "latest:none", "--allow", "no-baseline"];
-    assert_says(&run(10, half_more, &nothing), 0, &["there is no baseline yet"]);
+    assert_says(&run(10, half_more, &nothing), 0, &["not compared with the baseline: there is none yet"]);
     let wide = ["--baseline", "first", "--tolerance", "1000%"];
     let within = run(60, LOOSE, &wide);
     assert_eq!(within.summary.as_ref().unwrap()["verdict"]["status"], "pass", "{within:#?}");
@@ -200,6 +200,23 @@ fn thresholds_compare_with_the_baseline_that_was_named() {
     change(&first, |summary| summary["verdict"]["status"] = "invalid".into());
     let invalid = run(10, half_more, &["--baseline", "first"]);
     assert_says(&invalid, 104, &["is invalid", "compared with nothing"]);
+}
+
+/// The record of a run says how it stood against its baseline, also when that is long gone.
+fn told_again_without_its_baseline(workplace: &Workplace, ran: &Ran) {
+    let history = workplace.path().join("wavetank-runs");
+    fs::rename(&history, workplace.path().join("elsewhere")).unwrap();
+    let again = workplace.run(&["report", "new", "--format", "json"]);
+    fs::rename(workplace.path().join("elsewhere"), &history).unwrap();
+    assert_eq!(again.code, 0, "{again:#?}");
+    let written = fs::read_to_string(workplace.path().join("new/summary.json")).unwrap();
+    let [again, written]: [Value; 2] =
+        [&again.stdout, &written].map(|text| serde_json::from_str(text).unwrap());
+    for part in ["baseline", "verdict", "remarks"] {
+        assert_eq!(again[part], written[part], "{part}");
+    }
+    assert_eq!(again, written);
+    assert_eq!(Some(&written), ran.summary.as_ref());
 }
 
 #[test]
@@ -226,11 +243,12 @@ fn the_newest_run_of_a_tag_is_a_baseline_and_five_of_them_predict() {
         summary["verdict"]["status"] = "invalid".into();
     });
     workplace.file("shop.rhai", sleeper(60, LOOSE));
-    let ran = workplace.run_workload(&["shop.rhai", "--baseline", "latest:main"]);
+    let ran = workplace.run_workload(&["shop.rhai", "--baseline", "latest:main", "--out", "new"]);
     assert_says(&ran, 112, &["regression against the baseline: iteration_duration.p(50)"]);
     let found = &ran.summary.as_ref().unwrap()["baseline"];
     assert_eq!(found["base"].as_array().unwrap().len(), 5, "{found:#}");
     assert_eq!(found["findings"][0]["method"], "prediction");
+    told_again_without_its_baseline(&workplace, &ran);
     let ran = workplace.run(&["compare", "latest:main", "--with", "first"]);
     assert_says(&ran, 0, &["against run4"]);
 }

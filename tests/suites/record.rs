@@ -372,8 +372,12 @@ fn suite(long: &str) -> Workplace {
 #[test]
 fn a_suite_is_told_again_from_its_parts() {
     let workplace = suite("2s");
-    let ran = tell(&workplace, "suite.toml", &[]);
+    let before = workplace.run_workload(&["suite.toml", "--out", "before"]);
+    assert_eq!(before.code, 0, "{before:#?}");
+    let ran = tell(&workplace, "suite.toml", &["--baseline", "before"]);
     assert_eq!(ran.code, 0, "{ran:#?}");
+    assert!(ran.summary.as_ref().unwrap()["baseline"]["findings"].is_array(), "{ran:#?}");
+    std::fs::remove_dir_all(workplace.path().join("before")).unwrap();
     assert_told_again(&workplace, &ran);
     assert!(page_has(&workplace, "check(&quot;done&quot;, true)"), "the source is in the page");
     let one = workplace.run(&["report", "out/02-long"]);

@@ -6,7 +6,7 @@
 use super::{
     Failed,
     allow::{Allowed, Machines, Missing},
-    args::{FailOn, RunArgs},
+    args::RunArgs,
     backends, history,
     load::configuration,
 };
@@ -16,7 +16,7 @@ use crate::{
     plan::Plan,
     report::printable::printable,
     run::{
-        comparison::{Terms, objection, other_machine},
+        comparison::{AgainstBaseline, Terms, objection, other_machine},
         summary::Summary,
     },
 };
@@ -84,15 +84,14 @@ impl Baseline {
         Ok(Some(Self { runs, other_machine: any, excused, tolerance: args.tolerance }))
     }
 
-    /// Sets a run that has ended against it.
-    pub fn judge(&self, summary: &mut Summary, fail_on: FailOn) {
+    /// How a run that has ended stands against it.
+    pub fn judge(&self, summary: &Summary) -> AgainstBaseline {
         if self.runs.is_empty() {
-            summary.remarks.push("compared with nothing: there is no baseline yet".to_owned());
-            return;
+            return AgainstBaseline::Refused("there is none yet".to_owned());
         }
         let (tolerance, other_machine) = (self.tolerance, self.other_machine);
         let terms = Terms { tolerance, other_machine, ..Terms::default() };
-        summary.set_against(&self.runs, &terms, fail_on == FailOn::Warn);
+        summary.against(&self.runs, &terms)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     metric::Names,
     plan::{Plan, TargetPlan},
     primitive::database,
-    record::{self, Ending, Journal, RecordError},
+    record::{self, Ending, Journal, RecordError, Sealed},
     report::{json, story::Story, terminal},
     run::{
         Chapter, RunInput, RunOutcome, StopSignal,
@@ -49,16 +49,30 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let folder = folder::make(args.out.as_deref(), &id)?;
     let runtime = runtime()?;
     let (hidden, info) = known(&args, &job.program, id, started)?;
-    let (mut outcome, start) = runtime.block_on(job.perform(&args, &folder, info, hidden))?;
+    let Done { mut outcome, start, sealed } =
+        runtime.block_on(job.perform(&args, &folder, info, hidden))?;
     let info = RunInfo { complete: outcome.complete, ..start.run };
     let chronicle = std::mem::take(&mut outcome.chronicle);
     let mut summary = judge(&args, &job.plan, outcome, &info, &start.environment);
     let thresholds = summary.thresholds.len();
     let chapters = vec![Chapter::of(&job.plan, thresholds, chronicle, start.source)];
+    let mut kept = Ok(());
     if let Some(baseline) = &baseline {
-        baseline.judge(&mut summary, args.fail_on);
+        let found = baseline.judge(&summary);
+        kept = sealed.map_or(Ok(()), |sealed| sealed.baseline(&found));
+        summary.set_against(found, args.fail_on == FailOn::Warn);
     }
-    tell(&args, &folder, &Story { summary, chapters })
+    let code = tell(&args, &folder, &Story { summary, chapters })?;
+    kept.map(|()| code).map_err(report::not_written)
+}
+
+/// A run that has ended.
+struct Done {
+    outcome: RunOutcome,
+    /// What it was to do.
+    start: record::Start,
+    /// Its record, unless that has failed, which its causes say.
+    sealed: Option<Sealed>,
 }
 
 /// A workload that is going to run, with everything that is known before anything is opened.
@@ -93,7 +107,7 @@ impl Job {
         folder: &Path,
         info: RunInfo,
         hidden: Vec<String>,
-    ) -> Result<(RunOutcome, record::Start), Failed> {
+    ) -> Result<Done, Failed> {
         let Self { program, plan, allowed, targets } = self;
         let mut backends = Backends::open(backends::Opening {
             bus: args.backends.bus(),
@@ -126,11 +140,11 @@ impl Job {
         };
         let stop = StopSignal::new();
         let watching = signals::watch(stop.clone());
-        let kept = Kept { journal, hidden };
-        let outcome = drive(args, plan, program, &mut backends, stop, kept).await;
+        let kept = Kept { journal, hidden, baseline: args.baseline.is_some() };
+        let (outcome, sealed) = drive(args, plan, program, &mut backends, stop, kept).await;
         watching.abort();
         backends.close().await;
-        Ok((outcome, start))
+        Ok(Done { outcome, start, sealed })
     }
 }
 
@@ -196,9 +210,11 @@ pub struct Kept {
     pub journal: Journal,
     /// What is secret.
     pub hidden: Vec<String>,
+    /// Whether it will be set against a baseline.
+    pub baseline: bool,
 }
 
-/// Runs a plan on backends that are open, and keeps its record.
+/// Runs a plan on backends that are open, and keeps its record, if that can be kept.
 pub async fn drive(
     args: &RunArgs,
     plan: &Arc<Plan>,
@@ -206,8 +222,8 @@ pub async fn drive(
     backends: &mut Backends,
     stop: StopSignal,
     kept: Kept,
-) -> RunOutcome {
-    let Kept { journal, hidden } = kept;
+) -> (RunOutcome, Option<Sealed>) {
+    let Kept { journal, hidden, baseline } = kept;
     let (screen, events) = Screen::start(&args.screen);
     let mut outcome = crate::run::run(RunInput {
         plan: Arc::clone(plan),
@@ -227,11 +243,16 @@ pub async fn drive(
     outcome.facts.causes.extend(backends.failures());
     outcome.facts.remarks.extend(plan.notes.iter().cloned());
     let RunOutcome { facts, complete, start, .. } = &outcome;
-    let kept = journal.finish(Ending { facts, complete: *complete, start: *start });
-    if let Err(error) = kept {
-        not_kept(&mut outcome.facts.causes, &error);
-    }
-    outcome
+    let ending = Ending { facts, complete: *complete, start: *start, baseline };
+    let kept = journal.finish(ending);
+    let sealed = match kept {
+        Ok(sealed) => Some(sealed),
+        Err(error) => {
+            not_kept(&mut outcome.facts.causes, &error);
+            None
+        }
+    };
+    (outcome, sealed)
 }
 
 /// That the record of a run is not whole is a cause like any other; it may have been told.

@@ -147,14 +147,16 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failed> {
     };
     let journal = SuiteJournal::open(&folder, &start).map_err(not_written)?;
     let (told, cut) = runtime()?.block_on(course.run(args, &allowed, &id, &folder))?;
-    journal.finish(&SuiteEnd { cut: cut.clone() }).map_err(not_written)?;
     let SuiteStart { run, mut skipped, order, notes, fail_on_warn, jobs } = start;
     skipped.extend(jobs.into_iter().skip(told.len()).flat_map(|job| job.rows));
     let (parts, chapters) = told.into_iter().unzip();
-    let mut joined = summary::Suite { run, skipped, order, fail_on_warn, cut }.join(parts);
+    let suite = summary::Suite { run, skipped, order, fail_on_warn, cut: cut.clone() };
+    let mut joined = suite.join(parts);
     joined.remarks.extend(notes);
-    if let Some(baseline) = &baseline {
-        baseline.judge(&mut joined, args.fail_on);
+    let found = baseline.map(|baseline| baseline.judge(&joined));
+    journal.finish(&SuiteEnd { cut, baseline: found.clone() }).map_err(not_written)?;
+    if let Some(found) = found {
+        joined.set_against(found, fail_on_warn);
     }
     tell(args, &folder, &Story { summary: joined, chapters })
 }
@@ -502,8 +504,8 @@ impl Course {
         let start = record::Start::new(&job.plan, info, environment, fail_on_warn, source, &hidden);
         let start = record::Start { backend: Some(self.backend), ..start };
         let journal = Journal::open(directory, &start, args.durable).map_err(not_written)?;
-        let kept = Kept { journal, hidden };
-        let mut outcome = drive(args, &job.plan, &job.program, backends, stop, kept).await;
+        let kept = Kept { journal, hidden, baseline: false };
+        let (mut outcome, _) = drive(args, &job.plan, &job.program, backends, stop, kept).await;
         let info = RunInfo { complete: outcome.complete, ..start.run };
         let chronicle = std::mem::take(&mut outcome.chronicle);
         let judgement = outcome.judge.finish(outcome.start, &outcome.facts);

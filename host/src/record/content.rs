@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     metric::Names,
     plan::{Backend, Plan, Recipe},
-    run::summary::{Environment, Row, RunInfo},
+    run::{
+        comparison::AgainstBaseline,
+        summary::{Environment, Row, RunInfo},
+    },
     verdict::Cause,
 };
 
@@ -67,6 +70,9 @@ pub struct End {
     pub complete: bool,
     /// When the first scenario started, nanoseconds on the run's clock.
     pub start: u64,
+    /// Whether how it stands against its baseline is to follow.
+    #[serde(default)]
+    pub baseline: bool,
 }
 
 /// Which suite, and what it was to run.
@@ -100,4 +106,7 @@ pub struct SuiteJob {
 pub struct SuiteEnd {
     /// Why it ended before its last workload, if it did.
     pub cut: Option<(Cause, String)>,
+    /// How it stands against its baseline, if it was given one.
+    #[serde(default)]
+    pub baseline: Option<AgainstBaseline>,
 }

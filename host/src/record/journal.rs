@@ -19,7 +19,8 @@
 //! | 7 event | JSON: when, what kind, and what there is to say of it (`run/chronicle.rs`) |
 //! | 8 end | JSON: whether it came to its end |
 //! | 9 suite | JSON: which suite, and which workloads are to run |
-//! | 10 suite's end | JSON: why it ended before its last workload, if it did |
+//! | 10 suite's end | JSON: why it ended before its last workload, if it did; how it stands against its baseline |
+//! | 11 baseline | JSON: how the run stands against its baseline, if it was given one; behind the end |
 //!
 //! Each checksum stands on all that came before, so a record that was changed, left out, put in twice or
 //! taken from another journal ends what is believed; what is before it is whole. Nothing is ever changed in
@@ -69,10 +70,12 @@ pub enum Kind {
     Suite,
     /// The suite's end.
     SuiteEnd,
+    /// How the run stands against its baseline.
+    Baseline,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Start,
         Self::Names,
         Self::Begun,
@@ -83,6 +86,7 @@ impl Kind {
         Self::End,
         Self::Suite,
         Self::SuiteEnd,
+        Self::Baseline,
     ];
 
     fn of(byte: u8) -> Option<Self> {

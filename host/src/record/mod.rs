@@ -27,7 +27,7 @@ pub use content::{End, Start, SuiteEnd, SuiteJob, SuiteStart};
 pub use export::export;
 pub use history::{Found, History, SUMMARY, Standing};
 pub use journal::{Damage, JOURNAL, Kind, RecordError, payloads};
-pub use queue::{Ending, Journal};
+pub use queue::{Ending, Journal, Sealed};
 pub use replay::{Replay, replay};
 pub use revision::revision;
 pub use suite::{SuiteJournal, Told, report};

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock::{Clock, Instant},
     metric::{Names, Snapshot, SnapshotEncoder},
-    run::{Happening, summary::tidy_facts, tape::Tape},
+    run::{Happening, comparison::AgainstBaseline, summary::tidy_facts, tape::Tape},
     verdict::{ErrorFacts, Facts},
 };
 
@@ -40,7 +40,18 @@ const DURABLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Journal {
     way: Arc<Way>,
-    thread: Option<JoinHandle<Result<(), RecordError>>>,
+    thread: Option<JoinHandle<Result<Appender, RecordError>>>,
+}
+
+/// A journal that has its end.
+pub struct Sealed(Appender);
+
+impl Sealed {
+    /// Adds what was found when the run was set against its baseline, which is not before its end.
+    pub fn baseline(mut self, found: &AgainstBaseline) -> Result<(), RecordError> {
+        self.0.append_json(Kind::Baseline, found)?;
+        self.0.sync()
+    }
 }
 
 /// What the end of a run adds to its journal.
@@ -52,6 +63,8 @@ pub struct Ending<'a> {
     pub complete: bool,
     /// When its first scenario started.
     pub start: Instant,
+    /// Whether it will be set against a baseline.
+    pub baseline: bool,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +110,7 @@ impl Journal {
             if let Err(error) = &written {
                 theirs.lock().failure = Some(error.to_string());
             }
-            written
+            written.map(|()| file)
         });
         let thread = thread.map_err(|error| RecordError::disk(folder, "recorded into", error))?;
         Ok(Self { way, thread: Some(thread) })
@@ -109,31 +122,31 @@ impl Journal {
     }
 
     /// Writes the run's end and waits until the disk has everything.
-    pub fn finish(mut self, ending: Ending<'_>) -> Result<(), RecordError> {
-        let Ending { facts, complete, start } = ending;
+    pub fn finish(mut self, ending: Ending<'_>) -> Result<Sealed, RecordError> {
+        let Ending { facts, complete, start, baseline } = ending;
         let mut facts = facts.clone();
         let mut state = self.way.lock();
         state.push(Entry::Errors(std::mem::take(&mut facts.errors)));
         tidy_facts(&mut facts);
         state.push(Entry::Facts(Box::new(facts)));
-        state.push(Entry::End(End { complete, start: start.as_nanos() }));
+        state.push(Entry::End(End { complete, start: start.as_nanos(), baseline }));
         drop(state);
-        self.close()
+        self.close().map(Sealed)
     }
 
-    fn close(&mut self) -> Result<(), RecordError> {
+    fn close(&mut self) -> Result<Appender, RecordError> {
         self.way.lock().closed = true;
         self.way.filled.notify_one();
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        let failed = |why: String| {
-            let error = std::io::Error::other(why);
+        let failed = |why: &str| {
+            let error = std::io::Error::other(why.to_owned());
             Err(RecordError::disk(Path::new(super::JOURNAL), "written", error))
         };
+        let Some(thread) = self.thread.take() else { return failed("it was closed before") };
         match (thread.join(), self.way.lock().failure.take()) {
-            (Ok(Ok(())), None) => Ok(()),
+            (Ok(Ok(file)), None) => Ok(file),
             (Ok(Err(error)), _) => Err(error),
-            (Ok(Ok(())), Some(why)) => failed(why),
-            (Err(_), _) => failed("its thread panicked".to_owned()),
+            (Ok(Ok(_)), Some(why)) => failed(&why),
+            (Err(_), _) => failed("its thread panicked"),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     plan::Plan,
     run::{
         Chapter, Diary, Happening,
+        comparison::AgainstBaseline,
         summary::{Part, RunInfo, SummaryInput},
     },
     verdict::{Cause, ErrorFacts, Facts, Judge},
@@ -39,6 +40,7 @@ pub struct Replay {
     names: Names,
     judge: Judge,
     diary: Diary,
+    baseline: Option<AgainstBaseline>,
     facts: Facts,
     begun: Option<Instant>,
     /// Until when its intervals tell.
@@ -83,8 +85,13 @@ fn last_facts(folder: &Path) -> Result<Last, RecordError> {
             Kind::Facts => end = record.end,
             Kind::End => {
                 end = record.end;
-                if records.next().is_some() {
-                    records.doubt("something follows the run's end");
+                if let Some(behind) = records.next() {
+                    if behind.kind == Kind::Baseline {
+                        end = behind.end;
+                    }
+                    if behind.kind != Kind::Baseline || records.next().is_some() {
+                        records.doubt("something follows the run's end");
+                    }
                 }
                 break;
             }
@@ -125,6 +132,7 @@ impl Replay {
         Ok(Self {
             judge: Judge::new(Arc::clone(&plan), names.clone(), plan.shards),
             diary: Diary::new(&plan),
+            baseline: None,
             start,
             end: None,
             damage: None,
@@ -174,6 +182,7 @@ impl Replay {
                 self.facts.errors = errors;
             }
             Kind::End => self.end = Some(record.json().ok_or(UNREADABLE)?),
+            Kind::Baseline => self.baseline = Some(record.json().ok_or(UNREADABLE)?),
             Kind::Event => {
                 let happening: Happening = record.json().ok_or(UNREADABLE)?;
                 self.diary.take(&happening);
@@ -197,7 +206,7 @@ impl Replay {
         let start = told.or(self.begun).unwrap_or(self.until);
         let judgement = self.judge.finish(start, &self.facts);
         let complete = self.end.as_ref().is_some_and(|end| end.complete);
-        let part = Part::new(SummaryInput {
+        let mut part = Part::new(SummaryInput {
             plan: &self.plan,
             names: &self.names,
             totals: self.judge.totals(),
@@ -208,6 +217,15 @@ impl Replay {
             environment: &self.start.environment,
             backend: self.start.backend,
         });
+        let is_due = self.end.is_some_and(|end| end.baseline);
+        match self.baseline {
+            Some(found) => part.summary.set_against(found, self.start.fail_on_warn),
+            None if is_due => {
+                let text = "the run was cut off before it was set against its baseline";
+                part.summary.remarks.push(text.to_owned());
+            }
+            None => {}
+        }
         let chronicle = self.diary.finish(&self.plan, &self.names, start, self.facts.duration);
         let thresholds = part.summary.thresholds.len();
         let chapter = Chapter::of(&self.plan, thresholds, chronicle, self.start.source);

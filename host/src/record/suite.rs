@@ -76,13 +76,16 @@ fn joined(folder: &Path, start: SuiteStart, records: &mut Records) -> Result<Tol
     let (told, missing) = parts(folder, jobs)?;
     let (parts, chapters) = told.into_iter().unzip();
     run.going_on = is_written && end.is_none();
-    let cut = match end {
-        Some(end) => end.cut,
-        None => Some(unfinished(run.going_on, &missing)),
+    let (cut, baseline) = match end {
+        Some(end) => (end.cut, end.baseline),
+        None => (Some(unfinished(run.going_on, &missing)), None),
     };
     skipped.extend(missing.into_iter().flat_map(|job| job.rows));
     let mut summary = Suite { run, skipped, order, fail_on_warn, cut }.join(parts);
     summary.remarks.extend(notes);
+    if let Some(found) = baseline {
+        summary.set_against(found, fail_on_warn);
+    }
     let going_on = summary.run.going_on;
     if let Some(damage) = records.damage.as_ref().filter(|it| !(going_on && it.is_cut())) {
         summary.remarks.push(format!("{damage}: what came after is missing here"));

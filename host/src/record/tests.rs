@@ -77,7 +77,8 @@ fn keep(folder: &Path) -> Vec<u8> {
         tape.happened(Happening { at: Instant::ZERO, what });
     }
     drop(tape);
-    let ending = Ending { facts: &facts(all), complete: true, start: Instant::ZERO };
+    let ending =
+        Ending { facts: &facts(all), complete: true, start: Instant::ZERO, baseline: false };
     journal.finish(ending).unwrap();
     std::fs::read(folder.join(JOURNAL)).unwrap()
 }

@@ -157,23 +157,38 @@ pub fn other_machine(one: &Environment, other: &Environment) -> Option<String> {
         })
 }
 
+/// How a run stands against the ones that it was started with as its baseline; its record keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgainstBaseline {
+    /// They were compared.
+    Compared(Box<Comparison>),
+    /// They were not, and why.
+    Refused(String),
+}
+
 impl Summary {
-    /// Compares this run with the ones that it was started with as its baseline, and lets the verdict know:
-    /// one run against fewer than five is a warning at most.
-    pub fn set_against(&mut self, baseline: &[Self], terms: &Terms, fail_on_warn: bool) {
-        if let Some(why) = objection(self) {
-            self.remarks.push(format!("not compared with the baseline: this run {why}"));
-            return;
-        }
-        if let Some(other) = baseline.iter().find(|run| run.run.name != self.run.name) {
-            let name = &other.run.name;
-            self.remarks.push(format!("not compared with the baseline: that is a run of `{name}`"));
-            return;
-        }
-        let found = match compare(baseline, std::slice::from_ref(self), terms) {
-            Ok(found) => found,
-            Err(refused) => {
-                let why = refused.diagnostic.message;
+    /// Compares this run with the ones that it was started with as its baseline.
+    pub fn against(&self, baseline: &[Self], terms: &Terms) -> AgainstBaseline {
+        let why = if let Some(why) = objection(self) {
+            format!("this run {why}")
+        } else if let Some(other) = baseline.iter().find(|run| run.run.name != self.run.name) {
+            format!("that is a run of `{}`", other.run.name)
+        } else {
+            match compare(baseline, std::slice::from_ref(self), terms) {
+                Ok(found) => return AgainstBaseline::Compared(Box::new(found)),
+                Err(refused) => refused.diagnostic.message,
+            }
+        };
+        AgainstBaseline::Refused(why)
+    }
+
+    /// Takes what was found against the baseline, and lets the verdict know: one run against fewer than five
+    /// is a warning at most.
+    pub fn set_against(&mut self, found: AgainstBaseline, fail_on_warn: bool) {
+        let found = match found {
+            AgainstBaseline::Compared(found) => *found,
+            AgainstBaseline::Refused(why) => {
                 self.remarks.push(format!("not compared with the baseline: {why}"));
                 return;
             }

@@ -268,7 +268,8 @@ fn what_else_differs_is_remarked_on() {
 #[test]
 fn a_run_against_its_baseline_warns_and_against_five_it_may_regress() {
     let verdict = |baseline: &[Summary], mut run: Summary| -> (VerdictInfo, Option<Comparison>) {
-        run.set_against(baseline, &Terms::default(), false);
+        let found = run.against(baseline, &Terms::default());
+        run.set_against(found, false);
         (run.verdict, run.baseline)
     };
     let (found, comparison) = verdict(&runs(1, 1_000), shop("new", 2_000));

@@ -207,6 +207,33 @@ fn answer(message) {{ "hello" }}
     assert_told_again(&workplace, &ran);
 }
 
+#[test]
+fn what_workloads_log_is_kept_and_a_flood_of_it_is_bounded() {
+    let script = r#"
+export const options = #{ vus: 1, iterations: 1500 };
+fn iteration(ctx) {
+    let line = "line " + ctx.iteration + " \x1b[31m";
+    line.pad(3500, 'x');
+    print(line);
+}
+"#;
+    let workplace = Workplace::new(WAVETANK);
+    let ran = run(&workplace, script, &[]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert_told_again(&workplace, &ran);
+    let log = workplace.run(&["runs", "log", "out"]);
+    assert_eq!(log.code, 0, "{}", log.stderr);
+    assert!(log.stdout.contains(" phase setup\n"), "{}", &log.stdout[..1_000]);
+    assert!(!log.stdout.contains('\u{1b}'), "what it says is shown, not obeyed");
+    let kept = log.stdout.lines().filter(|line| line.contains("[info] vu 1: line ")).count();
+    assert!((1_000..1_500).contains(&kept), "{kept}");
+    let words = format!("{} lines of the log are not in the journal", 1_500 - kept);
+    let remarks = ran.summary.as_ref().unwrap()["remarks"].to_string();
+    assert!(remarks.contains(&words), "{words}: {remarks}");
+    let size = std::fs::metadata(workplace.path().join("out/journal")).unwrap().len();
+    assert!(size < 6 << 20, "{size}");
+}
+
 /// Whether these words are in the page that was made again.
 fn page_has(workplace: &Workplace, words: &str) -> bool {
     std::fs::read_to_string(workplace.path().join("again.html")).unwrap().contains(words)

@@ -337,6 +337,12 @@ pub enum RunsAction {
         #[arg(value_name = "RUN")]
         run: String,
     },
+    /// Show what happened in one, in words: phases, notes, what its workloads logged
+    Log {
+        /// The folder of a run, or its id
+        #[arg(value_name = "RUN")]
+        run: String,
+    },
     /// Mark one with words; what has a tag is not pruned
     Tag {
         /// The folder of a run, or its id

@@ -13,7 +13,7 @@ use super::{
     print::say,
 };
 use crate::{
-    primitive::{LogLevel, LogLine},
+    primitive::LogLine,
     report::printable::printable,
     run::event::{Event, Progress},
 };
@@ -73,13 +73,7 @@ fn show(mut events: Receiver<Event>, mode: ProgressMode) {
 }
 
 fn log_text(line: &LogLine) -> String {
-    let level = match line.level {
-        LogLevel::Trace => "trace",
-        LogLevel::Info => "info",
-        LogLevel::Warn => "warn",
-        LogLevel::Error => "error",
-    };
-    format!("[{level}] vu {}: {}", line.vu, printable(&line.text, LINE))
+    format!("[{}] vu {}: {}", line.level.name(), line.vu, printable(&line.text, LINE))
 }
 
 /// Iterations per second since the last line; since the start if that is too short a time.

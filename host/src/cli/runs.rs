@@ -15,6 +15,7 @@ use crate::{
     diagnostic::Diagnostic,
     record::{self, Found, History, Standing},
     report::printable::printable,
+    run::What,
     verdict::Cause,
 };
 
@@ -22,6 +23,8 @@ use crate::{
 const REVISION: usize = 10;
 /// Of a text that came from a file.
 const TEXT: usize = 200;
+/// Of a line that a workload logged.
+const LINE: usize = 4_096;
 
 /// Runs the subcommand.
 pub fn runs(runs: &Path, action: &RunsAction) -> Result<ExitCode, Failed> {
@@ -29,6 +32,7 @@ pub fn runs(runs: &Path, action: &RunsAction) -> Result<ExitCode, Failed> {
         RunsAction::List => list(runs)?,
         RunsAction::Trend(args) => trend::trend(runs, args)?,
         RunsAction::Show { run } => show(&find(runs, run)?)?,
+        RunsAction::Log { run } => log(&find(runs, run)?)?,
         RunsAction::Tag { run, words, remove } => tag(find(runs, run)?, words, *remove)?,
         RunsAction::Prune(args) => prune(runs, args)?,
         RunsAction::Export { run, to } => export(&find(runs, run)?, to.as_deref())?,
@@ -90,6 +94,28 @@ fn show(found: &Found) -> Result<(), Failed> {
     lines.extend(summary.verdict.reasons.iter().map(|reason| ("reason", text(reason))));
     for (name, value) in lines {
         out(&format!("{name:<9} {value}"));
+    }
+    Ok(())
+}
+
+/// What happened, each with the seconds since the run began.
+fn log(found: &Found) -> Result<(), Failed> {
+    let damage = record::happenings(&found.folder, |happening| {
+        let text = |text: &str| printable(text, LINE);
+        let words = match &happening.what {
+            What::Phase { text: name } => format!("phase {}", text(name)),
+            What::Note { text: note } => text(note),
+            What::Log { level, vu, text: line } => {
+                format!("[{}] vu {vu}: {}", level.name(), text(line))
+            }
+            What::Marked { marker, text: what, .. } => format!("{} {}", text(what), marker.words()),
+            What::Beyond { markers } => format!("{markers} markers were left out"),
+            What::Began { .. } | What::Ended { .. } => return,
+        };
+        out(&format!("{:10.3} {words}", happening.at.as_nanos() as f64 / 1e9));
+    });
+    if let Some(damage) = damage.map_err(unreadable)? {
+        say(&format!("{damage}: what came after is missing here"));
     }
     Ok(())
 }

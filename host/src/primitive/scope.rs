@@ -131,7 +131,10 @@ pub struct LogLine {
 }
 
 /// How important a log line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// `--trace` output: a host call.
     Trace,
@@ -141,6 +144,18 @@ pub enum LogLevel {
     Warn,
     /// Errors.
     Error,
+}
+
+impl LogLevel {
+    /// As it is shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// The state of one VU's current iteration. Not shared between VUs.

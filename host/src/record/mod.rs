@@ -22,6 +22,7 @@ mod revision;
 mod suite;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use content::{End, Start, SuiteEnd, SuiteJob, SuiteStart};
 pub use export::export;
@@ -31,3 +32,4 @@ pub use queue::{Ending, Journal, Sealed};
 pub use replay::{Replay, replay};
 pub use revision::revision;
 pub use suite::{SuiteJournal, Told, report};
+pub use words::happenings;

@@ -31,7 +31,7 @@ const MOST_INTERVALS: usize = 64;
 /// Series, times seconds where these are kept apart, that may wait in one merged interval.
 const MOST_CELLS: usize = 200_000;
 /// Notes and phases that may wait; those beyond are left out and counted, for they are words and no figures.
-/// What charts are made of is bounded by the run, and never left out here.
+/// What charts are made of, and what workloads log, is bounded by the run, and never left out here.
 const MOST_WORDS: usize = 1_000;
 /// How often `--durable` waits for the disk.
 const DURABLE: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ use crate::{
     clock::Instant,
     metric::{Names, Registry, Snapshot, Timeline},
     plan::{Executor, Plan, Scenario},
+    primitive::LogLevel,
 };
 
 /// Events that are kept; a target that is restarted each second of a day has more.
@@ -153,6 +154,15 @@ pub enum What {
         /// In words.
         text: String,
     },
+    /// A workload logged a line, or the host on its behalf.
+    Log {
+        /// How important.
+        level: LogLevel,
+        /// VU number, 0 outside VUs.
+        vu: u32,
+        /// The line.
+        text: String,
+    },
     /// A scenario began.
     Began {
         /// Its place in the plan.
@@ -198,10 +208,12 @@ impl Happening {
     /// The same with every secret covered.
     #[must_use]
     pub fn covered(mut self, names: &Names) -> Self {
-        if let What::Phase { text } | What::Note { text } | What::Marked { text, .. } =
-            &mut self.what
-        {
-            *text = names.cover(text).into_owned();
+        match &mut self.what {
+            What::Phase { text }
+            | What::Note { text }
+            | What::Log { text, .. }
+            | What::Marked { text, .. } => *text = names.cover(text).into_owned(),
+            What::Began { .. } | What::Ended { .. } | What::Beyond { .. } => {}
         }
         self
     }
@@ -239,7 +251,7 @@ impl Diary {
     pub fn take(&mut self, happening: &Happening) -> bool {
         let at = happening.at;
         match happening.what {
-            What::Phase { .. } | What::Note { .. } => {}
+            What::Phase { .. } | What::Note { .. } | What::Log { .. } => {}
             What::Began { scenario } => {
                 if let Some((began, _)) = self.ran.get_mut(scenario) {
                     *began = Some(at);

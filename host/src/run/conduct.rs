@@ -667,6 +667,7 @@ impl Conductor {
         self.ledger.sample(&self.recorder, now, &self.shared);
         let own = self.recorder.take(now);
         self.keep(own);
+        self.tell_lines();
         if let Some(beyond) = self.diary.beyond(now) {
             self.happened(beyond);
         }

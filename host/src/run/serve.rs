@@ -87,7 +87,7 @@ struct Books {
 }
 
 async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause, String)> {
-    let names = Names::hiding(input.hidden);
+    let (names, clock) = (Names::hiding(input.hidden), Clock::real());
     let shared = Arc::new(Shared {
         scenarios: Vec::new(),
         // The one thread there is has services and no VUs.
@@ -95,14 +95,20 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
         load: load::Load::default(),
         service_cpu_ns: AtomicU64::new(0),
         handled_cpu_ns: AtomicU64::new(0),
-        log: Arc::new(log::Outlet::new(input.events, input.plan.limits.log_lines, names.clone())),
+        log: Arc::new(log::Outlet::new(
+            input.events,
+            input.plan.limits.log_lines,
+            names.clone(),
+            clock,
+            false,
+        )),
         plan: input.plan,
         workload: input.workload,
         bus: input.bus,
         database: input.database,
         targets: None,
         outages: Arc::default(),
-        clock: Clock::real(),
+        clock,
         names,
         trace: false,
     });

@@ -41,7 +41,7 @@ impl Conductor {
         }
         if let Some(tape) = &self.tape {
             facts.runner.journal_merged = tape.merged();
-            let left_out = tape.left_out();
+            let left_out = self.shared.log.left_out() + tape.left_out();
             facts.remarks.extend((left_out > 0).then(|| {
                 format!(
                     "{left_out} lines of the log are not in the journal: there was no room for more"
@@ -95,6 +95,13 @@ impl Conductor {
             && let Some(tape) = &mut self.tape
         {
             tape.happened(happening);
+        }
+    }
+
+    /// What the workloads have logged goes to the tape.
+    pub(super) fn tell_lines(&mut self) {
+        for line in self.shared.log.take_lines() {
+            self.happened(line);
         }
     }
 

@@ -171,10 +171,22 @@ impl RecordError {
     }
 }
 
+/// Where a journal is written to.
+pub(super) trait Disk: Write + Send {
+    /// Waits until everything that was written survives this machine.
+    fn sync(&mut self) -> std::io::Result<()>;
+}
+
+impl Disk for File {
+    fn sync(&mut self) -> std::io::Result<()> {
+        self.sync_data()
+    }
+}
+
 /// The file, open to be appended to.
 pub(super) struct Appender {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<Box<dyn Disk>>,
     chain: blake3::Hash,
 }
 
@@ -188,11 +200,13 @@ impl Appender {
         let file = opened.map_err(|error| RecordError::disk(&path, "made", error))?;
         // A file system without locks keeps a journal all the same.
         let _ = file.try_lock();
-        let mut journal = Self {
-            path,
-            file: BufWriter::with_capacity(1 << 16, file),
-            chain: blake3::hash(HEADER),
-        };
+        Self::begin(path, Box::new(file))
+    }
+
+    /// Begins a journal on a disk, where nothing is yet.
+    pub(super) fn begin(path: PathBuf, disk: Box<dyn Disk>) -> Result<Self, RecordError> {
+        let file = BufWriter::with_capacity(1 << 16, disk);
+        let mut journal = Self { path, file, chain: blake3::hash(HEADER) };
         journal.write(HEADER)?;
         Ok(journal)
     }
@@ -234,10 +248,8 @@ impl Appender {
     /// Gives the disk what was appended: it survives this machine.
     pub(super) fn sync(&mut self) -> Result<(), RecordError> {
         self.flush()?;
-        self.file
-            .get_ref()
-            .sync_data()
-            .map_err(|error| RecordError::disk(&self.path, "synced", error))
+        let synced = self.file.get_mut().sync();
+        synced.map_err(|error| RecordError::disk(&self.path, "synced", error))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), RecordError> {

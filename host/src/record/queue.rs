@@ -100,7 +100,15 @@ enum Entry {
 impl Journal {
     /// Makes the journal of a run in its folder. With `durable`, the disk has it each second.
     pub fn open(folder: &Path, start: &Start, durable: bool) -> Result<Self, RecordError> {
-        let mut file = Appender::create(folder)?;
+        Self::begin(Appender::create(folder)?, start, durable)
+    }
+
+    /// Begins the journal of a run where nothing is yet.
+    pub(super) fn begin(
+        mut file: Appender,
+        start: &Start,
+        durable: bool,
+    ) -> Result<Self, RecordError> {
         file.append_json(Kind::Start, start)?;
         file.sync()?;
         let way = Arc::<Way>::default();
@@ -112,7 +120,8 @@ impl Journal {
             }
             written.map(|()| file)
         });
-        let thread = thread.map_err(|error| RecordError::disk(folder, "recorded into", error))?;
+        let journal = Path::new(super::JOURNAL);
+        let thread = thread.map_err(|error| RecordError::disk(journal, "recorded into", error))?;
         Ok(Self { way, thread: Some(thread) })
     }
 

@@ -43,6 +43,15 @@ fn facts(completed: u64) -> Facts {
     Facts { scenarios: vec![scenario], ..Facts::default() }
 }
 
+fn recorded(plan: &Plan, names: &Names) -> RecorderConfig {
+    RecorderConfig {
+        registry: Arc::clone(&plan.registry),
+        names: names.clone(),
+        windowed: crate::verdict::windowed(plan),
+        max_series: 100,
+    }
+}
+
 /// A journal of a run in whose n-th second n iterations end; of n to 6 000 n nanoseconds.
 fn keep(folder: &Path) -> Vec<u8> {
     let plan = Arc::new(plan());
@@ -50,13 +59,8 @@ fn keep(folder: &Path) -> Vec<u8> {
     let start = Start::new(&plan, run, Environment::default(), false, None, &[]);
     let journal = Journal::open(folder, &start, true).unwrap();
     let mut tape = journal.tape();
-    let config = RecorderConfig {
-        registry: Arc::clone(&plan.registry),
-        names: Names::default(),
-        windowed: crate::verdict::windowed(&plan),
-        max_series: 100,
-    };
-    let (names, recorder) = (config.names.clone(), Recorder::new(config, 0, Instant::ZERO));
+    let names = Names::default();
+    let recorder = Recorder::new(recorded(&plan, &names), 0, Instant::ZERO);
     tape.names(&names);
     tape.facts(facts(0));
     tape.begun(Instant::ZERO);
@@ -170,6 +174,92 @@ fn what_another_version_would_plan_otherwise_is_refused() {
     drop(Journal::open(folder.path(), &start, false).unwrap());
     let error = report(folder.path()).unwrap_err().to_string();
     assert!(error.contains("0.0.7") && error.contains("use that version"), "{error}");
+}
+
+/// A disk that takes nothing until it is told to: whoever writes there hangs.
+struct Hanging {
+    file: std::fs::File,
+    go: std::sync::mpsc::Receiver<()>,
+    hangs: bool,
+}
+
+impl std::io::Write for Hanging {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.hangs {
+            self.hangs = self.go.recv().is_err();
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl journal::Disk for Hanging {
+    fn sync(&mut self) -> std::io::Result<()> {
+        // The journal's own first sync is that of its start: what hangs is what comes behind it.
+        self.hangs = true;
+        self.file.sync_data()
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_costs_resolution_and_no_count() {
+    const ROUNDS: u64 = 2_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(JOURNAL);
+    let (go_on, go) = std::sync::mpsc::channel();
+    let disk = Hanging { file: std::fs::File::create(&path).unwrap(), go, hangs: false };
+    let plan = Arc::new(plan());
+    let start = Start::new(&plan, RunInfo::default(), Environment::default(), false, None, &[]);
+    let file = journal::Appender::begin(path, Box::new(disk)).unwrap();
+    let kept = Journal::begin(file, &start, false).unwrap();
+    let mut tape = kept.tape();
+    let names = Names::default();
+    let shards: Vec<_> =
+        (0..2).map(|shard| Recorder::new(recorded(&plan, &names), shard, Instant::ZERO)).collect();
+    tape.names(&names);
+    tape.begun(Instant::ZERO);
+    for round in 1..=ROUNDS {
+        let to = Instant::from_nanos(round * SECOND / 10);
+        for recorder in &shards {
+            let at = Instant::from_nanos(to.as_nanos() - 1);
+            recorder.add(Builtin::Iterations.id(), TagSet::default(), at, 1.0);
+            recorder.trend(Builtin::IterationDuration.id(), TagSet::default(), at, round);
+            recorder.trend(Builtin::BusRequestDuration.id(), TagSet::default(), at, round);
+            tape.interval(recorder.take(to));
+        }
+        tape.facts(facts(2 * round));
+    }
+    let merged = tape.merged();
+    // Before anything is asserted: whoever waits for the journal's end would wait for ever.
+    go_on.send(()).unwrap();
+    drop(go_on);
+    assert!(merged > ROUNDS, "the disk hung, and most had to wait: {merged}");
+    let mut facts = facts(2 * ROUNDS);
+    facts.runner.journal_merged = merged;
+    let ending = Ending { facts: &facts, complete: true, start: Instant::ZERO, baseline: false };
+    drop(tape);
+    kept.finish(ending).unwrap();
+    let intervals = payloads(folder.path()).unwrap();
+    let intervals = intervals.iter().filter(|(kind, _)| *kind == Kind::Interval).count();
+    assert_eq!(intervals as u64 + merged, 2 * ROUNDS, "each was written or merged, once");
+    let Told { summary, chapters } = report(folder.path()).unwrap();
+    for name in ["iterations", "iteration_duration", "bus_request_duration"] {
+        assert_eq!(count(&summary, name), 2 * ROUNDS, "{name}");
+    }
+    let trend = summary.trend("iteration_duration").unwrap();
+    assert_eq!(trend.mean, Some((ROUNDS + 1) as f64 / 2.0), "every value is there");
+    assert_eq!(summary.runner.journal_merged, merged);
+    let points = chapters[0].chronicle.timeline.of("iterations").flat_map(|line| &line.points);
+    let sum: f64 = points
+        .map(|(_, point)| match point {
+            Point::Counter(sum) => *sum,
+            _ => 0.0,
+        })
+        .sum();
+    assert_eq!(sum, (2 * ROUNDS) as f64);
 }
 
 #[test]

@@ -111,6 +111,21 @@ fn parts_of_a_suite_are_told_apart_and_counted_once() {
     let counts = run.figure("bus_request_duration", &selector("{op:a}"), Aggregate::Count);
     assert_eq!(counts.map(|it| it.samples), Some(200), "parts' totals are not counted again");
     assert_eq!(tag_of_row(&run, "R2").as_deref(), Some("R1+R2"));
+    // As a suite writes them: all of a part bears the names of its workload and its rows.
+    run.metrics = vec![
+        counted("bus_requests", "", 500.0),
+        counted("bus_requests", "row:R1+R2,workload:one", 200.0),
+        counted("bus_requests", "op:a,row:R1+R2,workload:one", 150.0),
+        counted("bus_requests", "op:b,row:R1+R2,workload:one", 50.0),
+        counted("bus_requests", "row:R1+R2,workload:two", 300.0),
+        counted("bus_requests", "op:a,row:R1+R2,workload:two", 300.0),
+    ];
+    let count =
+        |text: &str| run.figure("bus_requests", &selector(text), Aggregate::Count).map(|it| it.low);
+    assert_eq!(count("{row:R1+R2}"), Some(500.0));
+    assert_eq!(count("{workload:one}"), Some(200.0));
+    assert_eq!(count("{op:a,workload:one}"), Some(150.0));
+    assert_eq!(count("{op:a}"), Some(450.0));
 }
 
 #[test]

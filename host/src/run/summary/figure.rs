@@ -72,12 +72,17 @@ impl Summary {
         }
         let parts = self.is_joined();
         // A suite has an entry for all of a part, which says nothing but which part it is.
+        let says_part = |key: &String| key == "row" || key == "workload";
         let is_part = |tags: &BTreeMap<String, String>| {
-            parts && tags.len() == 1 && tags.keys().all(|key| key == "row" || key == "workload")
+            parts && !tags.is_empty() && tags.keys().all(says_part)
         };
-        let whole = self.metrics.iter().find(|it| it.name == metric && it.tags == selector.0);
-        if let Some(whole) = whole.filter(|_| is_part(&selector.0)) {
-            return vec![whole];
+        if selector.0.keys().all(says_part) {
+            let matches = |it: &&MetricSummary| selector.matches_written(it.kind, &it.tags);
+            let whole: Vec<_> =
+                own.clone().filter(|it| is_part(&it.tags)).filter(matches).collect();
+            if !whole.is_empty() {
+                return whole;
+            }
         }
         own.filter(|entry| {
             !entry.tags.is_empty()

@@ -1,13 +1,14 @@
 //! A comparison of runs: in words first, then in numbers; for a terminal, a pull request, or a machine.
 //!
 //! Pure, as every report. Names of metrics and tags come from workloads: on a terminal nothing of them acts,
-//! and in Markdown they stand in `<code>` with every character that means something there as an entity.
+//! and in Markdown they stand in `<code>`.
 
 use anstyle::{AnsiColor, Style};
 
 use super::{
+    escape,
     printable::printable,
-    quantity::{digits, quantity},
+    quantity::{digits, known, quantity},
     terminal::wrap,
 };
 use crate::{
@@ -88,13 +89,15 @@ pub(super) fn lines(comparison: &Comparison) -> Vec<(Style, String)> {
 
 /// For a pull request.
 pub fn markdown(comparison: &Comparison) -> String {
+    let code = |text: &str| escape::code(text, 2 * TEXT);
+    let plain = |text: &str| escape::markdown(text, 2 * TEXT);
     let mut page = vec![format!("### {}\n", sides(comparison, &code))];
     page.push(format!("**{}**\n", verdict(comparison)));
     for group in groups(comparison) {
         page.push(format!("- {}", group.title));
         for finding in group.findings {
             page.push(format!("  - {}", words(finding, &code)));
-            page.extend(notes(finding).iter().map(|note| format!("    - {}", entities(note))));
+            page.extend(notes(finding).iter().map(|note| format!("    - {}", plain(note))));
         }
     }
     page.push("\n| metric | base | new | change | 95 % interval | chance |".to_owned());
@@ -104,21 +107,9 @@ pub fn markdown(comparison: &Comparison) -> String {
         let name = code(&finding.name);
         page.push(format!("| {name} | {base} | {new} | {change} | {interval} | {p_value} |"));
     }
-    page.extend(tail(comparison).iter().map(|text| format!("\n{}", entities(text))));
+    page.extend(tail(comparison).iter().map(|text| format!("\n{}", plain(text))));
     page.push(String::new());
     page.join("\n")
-}
-
-/// Text that Markdown and HTML make nothing of.
-pub(super) fn entities(text: &str) -> String {
-    let acts = |c: char| "&<>\"'`*_~[]|\\#!@$".contains(c);
-    let one = |c: char| if acts(c) { format!("&#{};", u32::from(c)) } else { c.to_string() };
-    printable(text, TEXT * 2).chars().map(one).collect()
-}
-
-/// The same as code, where nobody is mentioned and nothing becomes a link.
-pub(super) fn code(text: &str) -> String {
-    format!("<code>{}</code>", entities(text))
 }
 
 /// Who is compared with whom.
@@ -268,11 +259,9 @@ struct Cells {
 
 fn cells(finding: &Finding) -> Cells {
     let unit = unit(finding);
-    let figure =
-        |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| quantity(value, unit));
     Cells {
-        base: figure(finding.base_median),
-        new: figure(finding.new_median),
+        base: known(finding.base_median, unit),
+        new: known(finding.new_median, unit),
         change: finding.change.map_or_else(|| "–".to_owned(), |it| signed(finding, it)),
         interval: finding.interval.map_or_else(
             || "–".to_owned(),

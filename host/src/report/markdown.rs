@@ -2,13 +2,12 @@
 //! baseline, operations, resources, environment, and the figures of every metric at its end.
 //!
 //! [`brief`] is the same for a pull request: the verdict, what did not hold, the operations; at most
-//! [`MOST_LINES`] lines, and never longer than a comment may be. Text of anyone's passes [`text`]: it is
-//! shown as it is written, mentions nobody, links nowhere and opens no markup.
+//! [`MOST_LINES`] lines, and never longer than a comment may be. Text of anyone's passes
+//! [`escape`]: it is shown as it is written, mentions nobody, links nowhere and opens no markup.
 
 use super::{
-    first,
-    printable::printable,
-    quantity::{digits, quantity, share, time},
+    escape, first,
+    quantity::{digits, known, per_second, quantity, share, time},
     story::Story,
     terminal::{bound, is_share, is_shown, observation, percent, seconds},
 };
@@ -25,6 +24,8 @@ pub const MOST_LINES: usize = 60;
 pub const MOST_BYTES: usize = 65_000;
 /// Characters of one name or message.
 const TEXT: usize = 240;
+/// Characters of a sentence.
+const LONG: usize = 2_000;
 /// Rows of one table of the whole report.
 const MOST_ROWS: usize = 400;
 
@@ -60,7 +61,7 @@ pub fn brief(story: &Story) -> String {
     }
     page.line("");
     for sentence in first::first(summary).iter().take(8) {
-        page.line(&format!("- {}", escape(sentence)));
+        page.line(&format!("- {}", prose(sentence)));
     }
     page.table_of_rows(summary, 12);
     let missed: Vec<_> = summary.thresholds.iter().filter(|it| it.status != Status::Pass).collect();
@@ -80,35 +81,12 @@ struct Page {
 
 /// Text of anyone's, on one line.
 fn text(words: &str) -> String {
-    escape(&printable(words, TEXT))
+    escape::markdown(words, TEXT)
 }
 
-/// Shown as it is: what Markdown, its tables, its raw HTML, mentions and bare links would act upon is not.
-fn escape(words: &str) -> String {
-    let mut out = String::with_capacity(words.len() + words.len() / 8);
-    for (at, character) in words.char_indices() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '@' => out.push_str("&#64;"),
-            '`' => out.push_str("&#96;"),
-            '|' => out.push_str("&#124;"),
-            '[' => out.push_str("&#91;"),
-            ']' => out.push_str("&#93;"),
-            ':' if words[at..].starts_with("://") => out.push_str("&#58;"),
-            '.' if words[..at].ends_with("www") || words[..at].ends_with("WWW") => {
-                out.push_str("&#46;");
-            }
-            '\\' | '*' | '_' | '#' | '~' | '!' | '$' => out.extend(['\\', character]),
-            other => out.push(other),
-        }
-    }
-    // What begins a list or a quotation does so only at the beginning of a line.
-    match out.chars().next() {
-        Some('-' | '+' | '=') => format!("\\{out}"),
-        _ => out,
-    }
+/// A sentence of ours, with names of anyone's in it.
+fn prose(words: &str) -> String {
+    escape::markdown(words, LONG)
 }
 
 /// A status, to be seen at a glance.
@@ -174,7 +152,7 @@ impl Page {
         self.line("");
         self.line(&format!(
             "{} · {} · seed {} · exit code {}{quick}",
-            escape(&first::started(summary)),
+            prose(&first::started(summary)),
             quantity(run.duration_s, "s"),
             run.seed,
             summary.verdict.exit_code
@@ -191,7 +169,7 @@ impl Page {
         self.line(&format!("**{}**", badge(summary.verdict.status)));
         self.line("");
         for cause in &summary.verdict.causes {
-            self.line(&format!("- {}: {}", cause.code(), escape(cause.meaning())));
+            self.line(&format!("- {}: {}", cause.code(), prose(cause.meaning())));
         }
         for reason in &summary.verdict.reasons {
             self.line(&format!("- {}", text(reason)));
@@ -263,9 +241,9 @@ impl Page {
             let observation = observation(it, shares).replace('\u{a0}', " ");
             vec![
                 badge(it.status),
-                format!("{}{severity}", escape(&first::subject(it))),
-                escape(&first::observed(summary, it)),
-                format!("{}{reason}", escape(&observation)),
+                format!("{}{severity}", prose(&first::subject(it))),
+                prose(&first::observed(summary, it)),
+                format!("{}{reason}", prose(&observation)),
             ]
         };
         self.table(
@@ -278,14 +256,14 @@ impl Page {
     fn analysis(&mut self, summary: &Summary) {
         self.title("Analysis: what to look at first");
         for sentence in first::first(summary) {
-            self.line(&format!("- {}", escape(&sentence)));
+            self.line(&format!("- {}", prose(&sentence)));
         }
         for scaling in &summary.scaling {
             let row = |it: &crate::verdict::LevelFacts| {
                 let or_none = |words: Option<String>| words.unwrap_or_else(|| "–".to_owned());
                 vec![
                     digits(it.asked),
-                    or_none(it.throughput.map(|it| quantity(it, "/s"))),
+                    known(it.throughput, "/s"),
                     or_none(it.achieved.map(share)),
                     or_none(it.concurrency.map(digits)),
                     or_none(it.response_mean_ns.map(time)),
@@ -508,12 +486,7 @@ impl Page {
 fn operation(summary: &Summary, metric: &MetricSummary, values: &TrendValues) -> Vec<String> {
     let tags: Vec<_> = metric.tags.iter().map(|(key, value)| format!("{key}:{value}")).collect();
     let tags = if tags.is_empty() { String::new() } else { format!("{{{}}}", tags.join(",")) };
-    let seconds = seconds(summary, metric);
-    let rate = if seconds > 0.0 {
-        quantity(values.count as f64 / seconds, "/s")
-    } else {
-        "–".to_owned()
-    };
+    let rate = known(per_second(values.count, seconds(summary, metric)), "/s");
     let show = |name: &str, value| bound(values, name, value, metric.unit);
     let cut =
         if values.censored > 0 { format!(" + {} cut", values.censored) } else { String::new() };

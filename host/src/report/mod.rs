@@ -8,6 +8,7 @@
 pub mod comparison;
 mod course;
 pub mod csv;
+mod escape;
 mod first;
 pub mod github;
 pub mod html;

@@ -15,6 +15,16 @@ pub fn quantity(value: f64, unit: &str) -> String {
     }
 }
 
+/// The same of what may not be known: a dash.
+pub fn known(value: Option<f64>, unit: &str) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| quantity(value, unit))
+}
+
+/// How many there were per second; nothing is known of no time.
+pub fn per_second(count: u64, seconds: f64) -> Option<f64> {
+    (seconds > 0.0).then(|| count as f64 / seconds)
+}
+
 /// A time in nanoseconds.
 pub fn time(nanos: f64) -> String {
     scaled(nanos, &TIMES)
@@ -105,6 +115,14 @@ mod tests {
         for (value, unit, expected) in shown {
             assert_eq!(quantity(value, unit), expected, "{value} {unit}");
         }
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_dash() {
+        assert_eq!(known(Some(1_234.0), "ns"), "1.23 µs");
+        assert_eq!(known(None, "ns"), "–");
+        assert_eq!(known(per_second(50, 10.0), "/s"), "5/s");
+        assert_eq!(known(per_second(50, 0.0), "/s"), "–");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use anstyle::{AnsiColor, Style};
 use super::{
     comparison,
     printable::printable,
-    quantity::{digits, quantity, share, time},
+    quantity::{digits, known, per_second, quantity, share, time},
 };
 use crate::{
     metric::{Kind, Unit},
@@ -619,11 +619,7 @@ pub(super) fn bound(values: &TrendValues, name: &str, value: Option<f64>, unit: 
 
 fn figures(values: &TrendValues, unit: Unit, duration_s: f64) -> [[String; 6]; 2] {
     let show = |name: &str, value| bound(values, name, value, unit);
-    let rate = if duration_s > 0.0 {
-        quantity(values.count as f64 / duration_s, "/s")
-    } else {
-        "–".to_owned()
-    };
+    let rate = known(per_second(values.count, duration_s), "/s");
     let censored =
         if values.censored > 0 { format!("+{} cut", values.censored) } else { String::new() };
     [

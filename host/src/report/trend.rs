@@ -1,10 +1,6 @@
 //! How a figure went over the history: its stretches between changes, in words and as a line of blocks.
 
-use super::{
-    comparison::{code, entities},
-    printable::printable,
-    quantity::quantity,
-};
+use super::{escape, printable::printable, quantity::quantity};
 use crate::run::trend::{Change, Trend};
 
 /// Characters of one name or message.
@@ -25,9 +21,12 @@ pub fn terminal(trend: &Trend) -> String {
 
 /// For a pull request.
 pub fn markdown(trend: &Trend) -> String {
+    let code = |text: &str| escape::code(text, 2 * TEXT);
     let mut page = vec![format!("### {} · {} runs\n", code(&trend.metric), trend.points.len())];
     page.extend(stretches(trend, &code).iter().map(|line| format!("- {line}")));
-    page.extend(trend.remarks.iter().map(|remark| format!("- {}", entities(remark))));
+    page.extend(
+        trend.remarks.iter().map(|remark| format!("- {}", escape::markdown(remark, 2 * TEXT))),
+    );
     page.push(String::new());
     page.join("\n")
 }

@@ -85,22 +85,22 @@ fn markdown_fits_a_pull_request() {
     **REGRESSION · exit code 112**
 
     - worse, beyond the tolerance of 10 %
-      - p99 of <code>user&#95;stats</code> +20 % ± 0.4 %
+      - p99 of <code>user_stats</code> +20 % ± 0.4 %
     - worse, within the tolerance
       - CPU per request +6.0 % ± 0.3 %
     - better
-      - mean of <code>db&#95;query&#95;duration</code> −20 % ± 0.2 %
+      - mean of <code>db_query_duration</code> −20 % ± 0.2 %
     - no change
       - <code>iterations</code> per second +0.1 % ± 0.3 %
-      - rate of <code>iteration&#95;errors</code> +0 ± 0
+      - rate of <code>iteration_errors</code> +0 ± 0
 
     | metric | base | new | change | 95 % interval | chance |
     |---|--:|--:|--:|---|---|
-    | <code>bus&#95;request&#95;duration.p(99){op:user&#95;stats}</code> | 4.01 ms | 4.82 ms | +20 % | +20 % to +20 % | p < 0.001 |
-    | <code>target&#95;cpu&#95;seconds.count / bus&#95;requests.count</code> | 1.00 ms | 1.06 ms | +6.0 % | +5.7 % to +6.3 % | p < 0.001 |
+    | <code>bus_request_duration.p(99){op:user_stats}</code> | 4.01 ms | 4.82 ms | +20 % | +20 % to +20 % | p < 0.001 |
+    | <code>target_cpu_seconds.count / bus_requests.count</code> | 1.00 ms | 1.06 ms | +6.0 % | +5.7 % to +6.3 % | p < 0.001 |
     | <code>iterations.rate</code> | 201/s | 201/s | +0.1 % | −0.2 % to +0.3 % | p 1.000 |
-    | <code>db&#95;query&#95;duration.mean</code> | 1.00 ms | 803 µs | −20 % | −20 % to −20 % | p < 0.001 |
-    | <code>iteration&#95;errors.rate</code> | 0 | 0 | +0 | +0 to +0 | p 1.000 |
+    | <code>db_query_duration.mean</code> | 1.00 ms | 803 µs | −20 % | −20 % to −20 % | p < 0.001 |
+    | <code>iteration_errors.rate</code> | 0 | 0 | +0 | +0 to +0 | p 1.000 |
 
     Medians of the runs; the interval is of each metric by itself, p with all of them taken into account (Holm).
 

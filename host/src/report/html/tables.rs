@@ -10,7 +10,7 @@ use crate::{
         course::{self, Course},
         first,
         printable::printable,
-        quantity::{digits, quantity, share, time},
+        quantity::{digits, known, per_second, quantity, share, time},
         terminal::{bound, is_share, is_shown, observation, percent, seconds},
     },
     run::summary::{MetricSummary, Summary, TrendValues, Values},
@@ -296,10 +296,7 @@ impl Page<'_> {
                 "<tr><td class=\"name\">{}<span class=\"why\">{}{model}</span>{short}</td>{}{}{}{}{}{}{}{}{}{}{}</tr>",
                 text(&it.name),
                 text(&it.executor),
-                number(
-                    &it.asked_rate.map_or_else(|| "–".to_owned(), |rate| quantity(rate, "/s")),
-                    it.asked_rate
-                ),
+                number(&known(it.asked_rate, "/s"), it.asked_rate),
                 number(&quantity(it.achieved_rate, "/s"), Some(it.achieved_rate)),
                 number(&quantity(it.duration_s, "s"), Some(it.duration_s)),
                 count(it.planned),
@@ -332,10 +329,7 @@ impl Page<'_> {
                 "<tr><td class=\"name\">{}<span class=\"why\">{}</span>{why}</td>{}{}</tr>",
                 text(&it.name),
                 text(&it.source),
-                number(
-                    &it.value.map_or_else(|| "–".to_owned(), |value| quantity(value, unit)),
-                    it.value
-                ),
+                number(&known(it.value, unit), it.value),
                 number(&interval, None)
             )
         };
@@ -443,10 +437,7 @@ impl Page<'_> {
                     number(&quantity(it.asked, "/s"), Some(it.asked)),
                     number(&quantity(it.achieved, "/s"), Some(it.achieved)),
                     number(&it.left.to_string(), Some(it.left as f64)),
-                    number(
-                        &it.drained_s.map_or_else(|| "–".to_owned(), |s| quantity(s, "s")),
-                        it.drained_s
-                    ),
+                    number(&known(it.drained_s, "s"), it.drained_s),
                     text(it.reason.as_deref().unwrap_or_default())
                 )
             };
@@ -557,15 +548,14 @@ fn operation(summary: &Summary, metric: &MetricSummary, values: &TrendValues) ->
     } else {
         String::new()
     };
-    let seconds = seconds(summary, metric);
-    let rate = (seconds > 0.0).then(|| values.count as f64 / seconds);
+    let rate = per_second(values.count, seconds(summary, metric));
     let show =
         |name: &str, value: Option<f64>| number(&bound(values, name, value, metric.unit), value);
     format!(
         "<tr><td class=\"name\">{}{cut}</td>{}{}{}{}{}{}{}{}{}{}{}</tr>",
         text(&format!("{}{tags}", metric.name)),
         number(&values.count.to_string(), Some(values.count as f64)),
-        number(&rate.map_or_else(|| "–".to_owned(), |rate| quantity(rate, "/s")), rate),
+        number(&known(rate, "/s"), rate),
         show("mean", values.mean),
         show("min", values.min),
         show("p(50)", values.p50),
@@ -589,7 +579,7 @@ fn level(scaling: &Scaling, level: &LevelFacts) -> String {
         |nanos: f64| if level.at_least { format!("≥ {}", time(nanos)) } else { time(nanos) };
     let cells = [
         (asked, Some(level.asked)),
-        (or_none(level.throughput.map(|it| quantity(it, "/s"))), level.throughput),
+        (known(level.throughput, "/s"), level.throughput),
         (or_none(level.achieved.map(share)), level.achieved),
         (or_none(level.concurrency.map(digits)), level.concurrency),
         (or_none(level.response_mean_ns.map(bound)), level.response_mean_ns),

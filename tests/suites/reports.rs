@@ -252,6 +252,39 @@ fn the_page_works_in_a_browser() {
     assert_eq!(document.matches("<such>").count() + document.matches("<b>|").count(), 0);
 }
 
+/// Nothing of it depends on how quick the machine is, and no runner that is late makes it invalid.
+const NAP: &str = r#"
+export const options = #{ vus: 2, iterations: 40, thresholds: #{ iteration_duration: "p(50) < 10s" } };
+fn iteration(ctx) { sleep("10ms"); }
+"#;
+
+#[test]
+fn a_baseline_lies_under_the_times_of_the_page() {
+    let workplace = Workplace::new(WAVETANK);
+    let file = workplace.file("nap.rhai", NAP);
+    let first = in_time(|| workplace.run_workload(&[&file, "--out", "first"]));
+    assert_eq!(first.code, 0, "{first:#?}");
+    let reports = ["--report", "html=page.html", "--report", "markdown=report.md"];
+    let flags = [file.as_str(), "--out", "again", "--baseline", "first"];
+    let again = in_time(|| workplace.run_workload(&[&flags[..], &reports].concat()));
+    assert!(matches!(again.code, 0 | 99), "{again:#?}");
+    let report = read(&workplace, "report.md");
+    assert!(report.contains("| metric | baseline | this run | change | outcome |"), "{report}");
+    let kept = &again.summary.as_ref().unwrap()["baseline"]["base_times"];
+    let name = |it: &serde_json::Value| it["metric"] == "iteration_duration";
+    let time = kept.as_array().unwrap().iter().find(|it| name(it)).unwrap();
+    let median = first.metric("iteration_duration", &[])["p(50)"].as_f64();
+    assert!(median.is_some_and(|median| median >= 1e7), "{median:?}");
+    assert_eq!(time["p50"].as_f64(), median, "the baseline's own figure: {kept:#}");
+    let (document, complaints) = browse(&workplace, &["--dump-dom"], "page.html");
+    let root = document.split("<head>").next().unwrap_or_default();
+    assert!(root.contains("data-ready=\"true\""), "{root}\n{complaints}");
+    assert!(!root.contains("data-faults"), "{root}\n{complaints}");
+    for words in ["id=\"baseline\"", ">baseline p50<", ">baseline p99<"] {
+        assert!(document.contains(words), "no `{words}`");
+    }
+}
+
 #[test]
 fn the_page_can_be_seen_light_and_dark_wide_and_narrow() {
     let workplace = told();

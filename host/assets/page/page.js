@@ -161,13 +161,15 @@
     const host = document.getElementById(chapter.id + "-latency");
     const shown = ["p50", "p90", "p99", "max"];
     const more = alone(chapter.x.length);
+    const level = subject.base ? ["p50", "p99"].filter((key) => subject.base[key] != null) : [];
     const bound = (key) => ({ value: (u, v, s, i) => (i != null && subject.least[key]?.includes(i) ? "≥ " : "") + show(v, subject.unit) });
     put(host, Object.assign({
       scales: { x: timeScale(chapter), y: logScale() },
       series: [{ label: "at", value: (u, v) => clock(v) },
-        ...shown.map((key, index) => line(key, subject.unit, [0, 2, 1, 7][index], Object.assign(bound(key), key === "max" ? { width: 1, dash: [3, 3] } : {}, more)))],
+        ...shown.map((key, index) => line(key, subject.unit, [0, 2, 1, 7][index], Object.assign(bound(key), key === "max" ? { width: 1, dash: [3, 3] } : {}, more))),
+        ...level.map((key) => line("baseline " + key, subject.unit, key === "p50" ? 0 : 1, Object.assign({ width: 1.3, dash: [12, 6] }, more)))],
       axes: [xAxis(), yAxis(subject.unit)],
-    }, timed(chapter)), [chapter.x, ...shown.map((key) => subject[key])], chapter.id);
+    }, timed(chapter)), [chapter.x, ...shown.map((key) => subject[key]), ...level.map((key) => chapter.x.map(() => subject.base[key]))], chapter.id);
   };
 
   // 1, 2, 5, 10 … between two ends; fewer where there are many.

@@ -87,6 +87,90 @@ pub(super) fn lines(comparison: &Comparison) -> Vec<(Style, String)> {
     lines
 }
 
+/// A comparison as it stands on the page of a run that was set against its baseline, its texts escaped.
+pub(super) struct Told {
+    /// Who is compared with whom.
+    pub sides: String,
+    /// What it came to.
+    pub verdict: &'static str,
+    /// Findings of each kind, the worst first.
+    pub kinds: Vec<Kind>,
+    /// The numbers of each finding.
+    pub rows: Vec<Row>,
+    /// What the reader should know.
+    pub remarks: Vec<String>,
+}
+
+/// Findings of one kind.
+pub(super) struct Kind {
+    pub title: String,
+    /// Whether something changed, as far as that can be said.
+    pub changed: bool,
+    /// Each in words, and what the reader should know of it.
+    pub findings: Vec<(String, Vec<String>)>,
+}
+
+/// The numbers of a finding.
+pub(super) struct Row {
+    pub name: String,
+    pub base: String,
+    pub new: String,
+    /// With its interval.
+    pub change: String,
+    /// What became of it, in a word or two.
+    pub word: &'static str,
+    pub outcome: Outcome,
+    pub worse: Option<bool>,
+    /// What the cells are sorted by.
+    pub values: [Option<f64>; 3],
+}
+
+/// Tells a comparison; `show` escapes what is anyone's.
+pub(super) fn told(comparison: &Comparison, show: &dyn Fn(&str) -> String) -> Told {
+    let kind = |group: Group<'_>| Kind {
+        title: show(&group.title),
+        changed: !matches!(group.outcome, Outcome::NoChange | Outcome::NotJudged),
+        findings: group
+            .findings
+            .iter()
+            .map(|it| (words(it, show), notes(it).iter().map(|note| show(note)).collect()))
+            .collect(),
+    };
+    let row = |finding: &Finding| {
+        let Cells { base, new, change, interval, .. } = cells(finding);
+        let interval =
+            finding.interval.map_or_else(String::new, |_| format!(" (95 %: {interval})"));
+        Row {
+            name: show(&finding.name),
+            base,
+            new,
+            change: format!("{change}{interval}"),
+            word: word(finding),
+            outcome: finding.outcome,
+            worse: finding.is_worse(),
+            values: [finding.base_median, finding.new_median, finding.change],
+        }
+    };
+    Told {
+        sides: sides(comparison, show),
+        verdict: conclusion(comparison.outcome),
+        kinds: groups(comparison).into_iter().map(kind).collect(),
+        rows: comparison.findings.iter().map(row).collect(),
+        remarks: comparison.remarks.iter().map(|it| show(it)).collect(),
+    }
+}
+
+/// What got worse, declared or not, in words.
+pub(super) fn worse(comparison: &Comparison) -> Vec<String> {
+    let told = |it: &&Finding| {
+        let change = matches!(it.outcome, Outcome::Regression | Outcome::Warning | Outcome::Change);
+        change && it.is_worse() == Some(true)
+    };
+    let plain = |text: &str| printable(text, TEXT);
+    let line = |it: &Finding| format!("{} ({})", words(it, &plain), word(it));
+    comparison.findings.iter().filter(told).map(line).collect()
+}
+
 /// For a pull request.
 pub fn markdown(comparison: &Comparison) -> String {
     let code = |text: &str| escape::code(text, 2 * TEXT);
@@ -290,17 +374,35 @@ fn tail(comparison: &Comparison) -> Vec<String> {
     tail
 }
 
-fn verdict(comparison: &Comparison) -> String {
-    let words = match comparison.outcome {
+/// What became of a finding.
+fn word(finding: &Finding) -> &'static str {
+    match (finding.outcome, finding.is_worse()) {
+        (Outcome::Regression, _) => "regression",
+        (Outcome::Change, Some(true)) => "worse, tolerated",
+        (Outcome::Change, Some(false)) => "better",
+        (Outcome::Change, None) => "changed",
+        (Outcome::Warning, _) => "looks worse",
+        (Outcome::Inconclusive, _) => "cannot be told",
+        (Outcome::Seen, _) => "seen, not declared",
+        (Outcome::NoChange, _) => "no change",
+        (Outcome::NotJudged, _) => "not judged",
+    }
+}
+
+const fn conclusion(outcome: Outcome) -> &'static str {
+    match outcome {
         Outcome::Regression => "REGRESSION",
         Outcome::Inconclusive => "INCONCLUSIVE",
         Outcome::Warning => "WARNING: it looks worse, in too few runs to declare it",
         Outcome::Change => "no regression",
         Outcome::Seen | Outcome::NoChange => "no change",
         Outcome::NotJudged => "not judged: too few runs",
-    };
+    }
+}
+
+fn verdict(comparison: &Comparison) -> String {
     let code = cause(comparison.outcome).map_or(0, Cause::code);
-    format!("{words} · exit code {code}")
+    format!("{} · exit code {code}", conclusion(comparison.outcome))
 }
 
 /// Text broken at words, each line indented.

@@ -4,6 +4,7 @@
 //! Each sentence states a figure of the summary; where there is none, there is no sentence.
 
 use super::{
+    comparison,
     printable::printable,
     quantity::{digits, quantity, share, time},
     terminal::{closeness, is_share},
@@ -24,6 +25,7 @@ pub fn first(summary: &Summary) -> Vec<String> {
     let mut words = Vec::new();
     words.push(counted(summary));
     words.extend(missed(summary));
+    words.extend(worse(summary));
     words.extend(closest(summary));
     words.extend(limits(summary));
     words.extend(busiest(summary));
@@ -93,6 +95,20 @@ fn missed(summary: &Summary) -> Vec<String> {
             .collect();
     if all.len() > MOST {
         words.push(format!("{} more thresholds did not hold.", all.len() - MOST));
+    }
+    words
+}
+
+/// What got worse against the baseline, as far as it was declared or looks so.
+pub fn worse(summary: &Summary) -> Vec<String> {
+    let Some(found) = &summary.baseline else { return Vec::new() };
+    let mut words = comparison::worse(found);
+    let more = words.len().saturating_sub(MOST);
+    words.truncate(MOST);
+    let mut words: Vec<_> =
+        words.into_iter().map(|it| format!("Worse than the baseline: {it}.")).collect();
+    if more > 0 {
+        words.push(format!("{more} more figures are worse than the baseline's."));
     }
     words
 }

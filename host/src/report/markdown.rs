@@ -6,7 +6,7 @@
 //! [`escape`]: it is shown as it is written, mentions nobody, links nowhere and opens no markup.
 
 use super::{
-    escape, first,
+    comparison, escape, first,
     quantity::{digits, known, per_second, quantity, share, time},
     story::Story,
     terminal::{bound, is_share, is_shown, observation, percent, seconds},
@@ -26,6 +26,8 @@ pub const MOST_BYTES: usize = 65_000;
 const TEXT: usize = 240;
 /// Characters of a sentence.
 const LONG: usize = 2_000;
+/// Figures of a baseline that changed, in the brief report.
+const MOST_CHANGES: usize = 10;
 /// Rows of one table of the whole report.
 const MOST_ROWS: usize = 400;
 
@@ -44,7 +46,7 @@ pub fn render(story: &Story) -> String {
     page.resources(summary);
     page.checks(summary);
     page.errors(summary);
-    page.baseline();
+    page.baseline(summary);
     page.environment(summary);
     page.appendix(summary);
     page.text()
@@ -60,9 +62,12 @@ pub fn brief(story: &Story) -> String {
         page.line(&format!("- {}", text(reason)));
     }
     page.line("");
-    for sentence in first::first(summary).iter().take(8) {
+    // What got worse is told figure by figure.
+    let worse = first::worse(summary);
+    for sentence in first::first(summary).iter().filter(|it| !worse.contains(it)).take(8) {
         page.line(&format!("- {}", prose(sentence)));
     }
+    page.changes(summary);
     page.table_of_rows(summary, 12);
     let missed: Vec<_> = summary.thresholds.iter().filter(|it| it.status != Status::Pass).collect();
     page.table_of_thresholds(summary, &missed, 8);
@@ -403,10 +408,47 @@ impl Page {
         self.table(&["count:", "kind", "scenario", "first message", "place"], rows, MOST_ROWS);
     }
 
-    /// Where a comparison will stand.
-    fn baseline(&mut self) {
+    /// How the run stands to its baseline, in words and in numbers.
+    fn baseline(&mut self, summary: &Summary) {
+        let Some(found) = &summary.baseline else { return };
+        let told = comparison::told(found, &prose);
         self.title("Baseline");
-        self.line("This run was compared with none.");
+        self.line(&format!("**{}** · {}", told.verdict, told.sides));
+        self.line("");
+        for kind in &told.kinds {
+            self.line(&format!("- {}", kind.title));
+            for (words, notes) in &kind.findings {
+                self.line(&format!("  - {words}"));
+                for note in notes {
+                    self.line(&format!("    - {note}"));
+                }
+            }
+        }
+        let row =
+            |it: comparison::Row| vec![it.name, it.base, it.new, it.change, it.word.to_owned()];
+        let heads = ["metric", "baseline:", "this run:", "change:", "outcome"];
+        self.table(&heads, told.rows.into_iter().map(row).collect(), MOST_ROWS);
+        self.line("");
+        told.remarks.iter().for_each(|remark| self.line(&format!("- {remark}")));
+    }
+
+    /// The same in one line for each figure that changed.
+    fn changes(&mut self, summary: &Summary) {
+        let Some(found) = &summary.baseline else { return };
+        let told = comparison::told(found, &prose);
+        self.line("");
+        self.line(&format!("{}: **{}**", told.sides, told.verdict));
+        let changed = told.kinds.iter().filter(|kind| kind.changed);
+        let lines = changed.flat_map(|kind| {
+            kind.findings.iter().map(|(words, _)| format!("- {}: {words}", kind.title))
+        });
+        let lines: Vec<_> = lines.collect();
+        self.line("");
+        lines.iter().take(MOST_CHANGES).for_each(|line| self.line(line));
+        if lines.len() > MOST_CHANGES {
+            self.line(&format!("- … and {} more", lines.len() - MOST_CHANGES));
+        }
+        self.line("");
     }
 
     fn environment(&mut self, summary: &Summary) {

@@ -4,6 +4,8 @@
 //! workload chooses, replaced by a nasty one. A page of it must have exactly the structure of the same page
 //! with harmless strings: whatever markup, cells, lines or commands there are more came out of a string.
 
+mod baseline;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -295,7 +297,9 @@ fn chronicle(intervals: u64, each_s: u64, operations: usize) -> Chronicle {
 }
 
 fn story() -> Story {
-    let summary: Summary = serde_json::from_value(summary()).expect("a summary");
+    let mut whole = summary();
+    whole["baseline"] = baseline::found();
+    let summary: Summary = serde_json::from_value(whole).expect("a summary");
     let chapter = Chapter {
         name: "a".to_owned(),
         rows: vec!["R1".to_owned()],
@@ -561,6 +565,12 @@ fn the_whole_report_has_its_sections() {
     }
 }
 
+/// The figures of the charts.
+fn charts_of(page: &str) -> Value {
+    let inside = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    serde_json::from_str(inside).unwrap()
+}
+
 #[test]
 fn csv_cells_are_numbers_or_harmless_text() {
     let width = csv::COLUMNS.len();
@@ -708,9 +718,7 @@ fn a_page_shows_what_happened_and_when() {
 
 #[test]
 fn the_charts_are_arithmetic() {
-    let page = html::render(&story());
-    let inside = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
-    let data: Value = serde_json::from_str(inside).unwrap();
+    let data = charts_of(&html::render(&story()));
     let chapter = &data["chapters"][0];
     let charts = chapter["charts"].as_array().unwrap();
     let values = |chart: &str, label: &str| -> Vec<Value> {

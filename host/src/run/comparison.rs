@@ -28,6 +28,10 @@ pub const SCHEMA: &str = "wavetank.comparison/1";
 
 /// A figure that censored samples leave open by less than this part is known.
 const OPEN: f64 = 0.01;
+/// Times of the base that are kept.
+const MOST_TIMES: usize = 100;
+/// Times of the runner and the guest, which say nothing of the system.
+const OWN: [&str; 3] = ["dispatch_delay", "runner_", "guest_"];
 
 /// What came of comparing runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -50,6 +54,24 @@ pub struct Comparison {
     pub times: Option<f64>,
     /// What the reader should know.
     pub remarks: Vec<String>,
+    /// Times of the runs that were compared with, for a chart to lay under those of another run.
+    #[serde(default)]
+    pub base_times: Vec<BaseTime>,
+}
+
+/// A time of the runs that were compared with: medians over the runs of what each has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct BaseTime {
+    /// The workload, of a suite; empty of a single one.
+    pub workload: String,
+    /// The metric.
+    pub metric: String,
+    /// The operation; null for all of the metric.
+    pub op: Option<String>,
+    /// 50th percentile, in the metric's unit; null where censored samples leave it open.
+    pub p50: Option<f64>,
+    /// 99th percentile, likewise.
+    pub p99: Option<f64>,
 }
 
 /// A run that was compared.
@@ -127,7 +149,51 @@ pub fn compare(
         times: comparison::together(&times),
         findings,
         remarks,
+        base_times: base_times(&base),
     })
+}
+
+/// The times that the runs of the base have, of each workload: all of a metric, and each of its operations.
+fn base_times(base: &[&Summary]) -> Vec<BaseTime> {
+    let mut times = Vec::new();
+    for (workload, metric, op) in base.first().map_or_else(Vec::new, |run| timed(run)) {
+        let tags = [("workload", workload.as_deref()), ("op", op.as_deref())];
+        let tags = tags.into_iter().filter_map(|(key, it)| Some((key.to_owned(), it?.to_owned())));
+        let selector = Selector(tags.collect());
+        let percentile = |percent| {
+            let wanted = Wanted::new(&metric, selector.clone(), Aggregate::Percentile(percent));
+            let figures: Vec<f64> = base.iter().filter_map(|run| wanted.figure(run)).collect();
+            comparison::median(&figures)
+        };
+        let (p50, p99) = (percentile(50.0), percentile(99.0));
+        if p50.is_some() || p99.is_some() {
+            times.push(BaseTime { workload: workload.unwrap_or_default(), metric, op, p50, p99 });
+        }
+        if times.len() == MOST_TIMES {
+            break;
+        }
+    }
+    times
+}
+
+/// Workload (of a suite), metric and operation of each time in a summary, in its order.
+fn timed(run: &Summary) -> Vec<(Option<String>, String, Option<String>)> {
+    let suite = run.is_joined();
+    let mut all = Vec::new();
+    for metric in &run.metrics {
+        let workload = metric.tags.get("workload").cloned().filter(|_| suite);
+        let own = OWN.iter().any(|own| metric.name.starts_with(own));
+        if metric.kind != Kind::Trend || own || (suite && workload.is_none()) {
+            continue;
+        }
+        for op in [None, metric.tags.get("op").cloned()] {
+            let time = (workload.clone(), metric.name.clone(), op);
+            if !all.contains(&time) {
+                all.push(time);
+            }
+        }
+    }
+    all
 }
 
 /// Whether a run is one that others may be compared with, and if not, why.

@@ -454,7 +454,8 @@ const fn predicted(estimate: Estimate, p_value: f64) -> Shift {
     Shift { method: Method::Prediction, estimate, p_value: Some(p_value), least_p: 0.0 }
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+/// The median of what runs have; `None` of none.
+pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted: Vec<f64> = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     (!sorted.is_empty()).then(|| hodges_lehmann::median(&sorted))

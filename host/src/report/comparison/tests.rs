@@ -28,6 +28,7 @@ fn comparison(subjects: Vec<Subject>) -> Comparison {
         findings,
         times: Some(1.07),
         remarks: vec!["the kernel differs".to_owned()],
+        base_times: Vec::new(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         printable::printable,
         story::{Chapter, Story},
     },
-    run::{Asked, MarkerKind},
+    run::{Asked, MarkerKind, comparison::BaseTime},
     verdict::Scaling,
 };
 
@@ -51,11 +51,18 @@ pub(super) struct Place {
 pub(super) struct Charts {
     pub places: Vec<Place>,
     pub subjects: Vec<String>,
+    /// Whether a time has figures of the baseline under it.
+    pub based: bool,
     pub data: Value,
 }
 
-/// The charts of a chapter, with at most so many steps and times.
-pub(super) fn charts(chapter: &Chapter, id: &str, steps: u32, times: usize) -> Charts {
+/// The charts of a chapter, with at most so many steps and times, and what the baseline has of them.
+pub(super) fn charts(
+    chapter: &Chapter,
+    id: &str,
+    (steps, times): (u32, usize),
+    base: &[&BaseTime],
+) -> Charts {
     let timeline = chapter.chronicle.timeline.within(steps);
     let axis = Axis::new(chapter, &timeline);
     let mut places = Vec::new();
@@ -67,8 +74,9 @@ pub(super) fn charts(chapter: &Chapter, id: &str, steps: u32, times: usize) -> C
     }
     let subjects: Vec<_> = subjects(&timeline, times)
         .into_iter()
-        .filter_map(|subject| Some((subject.name.clone(), axis.subject(&subject)?)))
+        .filter_map(|subject| Some((subject.name.clone(), axis.subject(&subject, base)?)))
         .collect();
+    let based = subjects.iter().any(|(_, data)| !data["base"].is_null());
     let names = subjects.iter().map(|(name, _)| name.clone()).collect();
     let subjects: Vec<_> = subjects.into_iter().map(|(_, data)| data).collect();
     let data = json!({
@@ -81,7 +89,7 @@ pub(super) fn charts(chapter: &Chapter, id: &str, steps: u32, times: usize) -> C
         "stages": stages(&chapter.chronicle.asked),
         "markers": markers(chapter),
     });
-    Charts { places, subjects: names, data }
+    Charts { places, subjects: names, based, data }
 }
 
 /// How load and times went together where a scenario had levels.
@@ -107,7 +115,7 @@ fn knee(scaling: &Scaling, index: usize) -> Value {
 }
 
 /// Names of the charts of one time, which the reader chooses.
-pub(super) fn subject_places(id: &str) -> [Place; 3] {
+pub(super) fn subject_places(id: &str, based: bool) -> [Place; 3] {
     let place = |name: &str, title: &str, hint| Place {
         host: format!("{id}-{name}"),
         title: title.to_owned(),
@@ -117,7 +125,12 @@ pub(super) fn subject_places(id: &str) -> [Place; 3] {
         place(
             "latency",
             "Time taken",
-            "Of each step by itself; logarithmic. ≥: samples that were cut off count as at least what they had waited.",
+            if based {
+                "Of each step by itself; logarithmic. ≥: samples that were cut off count as at least what they had \
+                 waited. Level and dashed: the baseline's, of its whole run."
+            } else {
+                "Of each step by itself; logarithmic. ≥: samples that were cut off count as at least what they had waited."
+            },
         ),
         place(
             "heat",
@@ -377,7 +390,7 @@ impl Axis {
     }
 
     /// A time: its percentiles by step, its heat map, its curve.
-    fn subject(&self, subject: &Subject<'_>) -> Option<Value> {
+    fn subject(&self, subject: &Subject<'_>, base: &[&BaseTime]) -> Option<Value> {
         let points = sum(subject.lines.iter().copied());
         let (mut all, mut by_step) = (Spread::default(), vec![Spread::default(); self.steps]);
         for (step, point, _) in &points {
@@ -402,7 +415,11 @@ impl Axis {
             values.insert(name, shown.collect::<Vec<_>>());
         }
         let (bounds, heat) = heat(&all, &by_step, unit);
+        let own = |it: &&&BaseTime| it.metric == subject.metric && it.op.as_deref() == subject.op;
+        let level = |value: Option<f64>| value.map_or(Value::Null, |it| short(it.max(unit)));
+        let base = base.iter().find(own);
         Some(json!({
+            "base": base.map(|it| json!({ "p50": level(it.p50), "p99": level(it.p99) })),
             "unit": subject.unit.symbol(),
             "p50": values["p50"], "p90": values["p90"], "p99": values["p99"], "max": values["max"],
             "least": least,
@@ -451,6 +468,8 @@ fn average(point: &Point, _: f64) -> Option<f64> {
 /// A time that the reader can choose.
 struct Subject<'a> {
     name: String,
+    metric: &'a str,
+    op: Option<&'a str>,
     unit: Unit,
     lines: Vec<&'a Line>,
 }
@@ -483,10 +502,11 @@ fn subjects(timeline: &Timeline, most: usize) -> Vec<Subject<'_>> {
         if operations.len() > 1 {
             for (op, lines) in operations {
                 let name = printable(&format!("{metric}{{op:{op}}}"), TEXT);
-                single.push(Subject { name, unit, lines });
+                single.push(Subject { name, metric, op: Some(op), unit, lines });
             }
         }
-        subjects.push(Subject { name: printable(metric, TEXT), unit, lines });
+        let name = printable(metric, TEXT);
+        subjects.push(Subject { name, metric, op: None, unit, lines });
     }
     subjects.extend(single);
     subjects.truncate(most);

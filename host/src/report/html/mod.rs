@@ -6,6 +6,7 @@
 //! slipped through [`text`]. The page stays within [`MOST_BYTES`] however long the run was: there are fewer
 //! steps in its charts the more workloads it has, and fewer yet if it came out too large.
 
+mod baseline;
 mod charts;
 mod tables;
 
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     metric::Unit,
-    run::{MarkerKind, summary::Summary},
+    run::{MarkerKind, comparison::BaseTime, summary::Summary},
     verdict::Status,
 };
 
@@ -151,6 +152,7 @@ impl<'a> Page<'a> {
         self.first(summary);
         self.rows(summary);
         self.thresholds();
+        self.baseline(summary);
         for (index, chapter) in self.story.chapters.iter().enumerate() {
             self.chapter(index, chapter);
         }
@@ -203,6 +205,7 @@ impl<'a> Page<'a> {
         let links = [
             ("rows", "Rows", !summary.rows.is_empty()),
             ("thresholds", "Thresholds", !summary.thresholds.is_empty()),
+            ("baseline", "Baseline", summary.baseline.is_some()),
             ("course", "Over time", !self.story.chapters.is_empty()),
             ("scaling", "Scaling", !summary.scaling.is_empty()),
             ("search", "Highest rate", !summary.searches.is_empty()),
@@ -293,7 +296,8 @@ impl<'a> Page<'a> {
 
     fn chapter(&mut self, index: usize, chapter: &Chapter) {
         let id = format!("c{index}");
-        let charts = charts::charts(chapter, &id, self.steps, self.times);
+        let base = self.base_times(chapter);
+        let charts = charts::charts(chapter, &id, (self.steps, self.times), &base);
         let heading = if index == 0 { "<h2 id=\"course\">Over time</h2>" } else { "" };
         let title = text(&Story::title(chapter));
         let many = self.story.chapters.len() > 1;
@@ -319,7 +323,7 @@ impl<'a> Page<'a> {
             self.push(&format!(
                 "<p class=\"wide hint\"><label>Time shown: <select id=\"{id}-subject\">{options}</select></label></p>"
             ));
-            for place in charts::subject_places(&id) {
+            for place in charts::subject_places(&id, charts.based) {
                 self.place(&place);
             }
         }
@@ -332,6 +336,17 @@ impl<'a> Page<'a> {
             self.push("</details>");
         }
         self.chapters.push(charts.data);
+    }
+
+    /// The baseline's times of a chapter's workload.
+    fn base_times(&self, chapter: &Chapter) -> Vec<&'a BaseTime> {
+        let found = self.story.summary.baseline.as_ref();
+        let times = found.map_or(&[][..], |found| &found.base_times);
+        let alone = self.story.chapters.len() == 1;
+        let own = |it: &&BaseTime| {
+            if it.workload.is_empty() { alone } else { it.workload == chapter.name }
+        };
+        times.iter().filter(own).collect()
     }
 
     fn place(&mut self, place: &charts::Place) {

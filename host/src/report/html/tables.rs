@@ -21,7 +21,7 @@ use crate::{
 const MOST: usize = 300;
 
 /// A head: its words, and whether its column is one of numbers.
-fn heads(words: &[(&str, bool)], sorts: bool) -> String {
+pub(super) fn heads(words: &[(&str, bool)], sorts: bool) -> String {
     let head = |(words, number): &(&str, bool)| {
         let class = if *number { " class=\"n\"" } else { "" };
         let words = if sorts {
@@ -40,13 +40,20 @@ pub(super) fn when(at_s: f64) -> String {
 }
 
 /// A number as it is read, and as it is sorted by.
-fn number(words: &str, value: Option<f64>) -> String {
+pub(super) fn number(words: &str, value: Option<f64>) -> String {
     let value = value.filter(|it| it.is_finite()).map_or_else(String::new, |it| it.to_string());
     format!("<td class=\"n\" data-v=\"{value}\">{}</td>", escape(words))
 }
 
 impl Page<'_> {
-    fn table(&mut self, id: &str, title: &str, heads: &str, rows: &[String], sorts: bool) {
+    pub(super) fn table(
+        &mut self,
+        id: &str,
+        title: &str,
+        heads: &str,
+        rows: &[String],
+        sorts: bool,
+    ) {
         if rows.is_empty() {
             return;
         }

@@ -307,3 +307,42 @@ fn a_run_against_its_baseline_warns_and_against_five_it_may_regress() {
     let (found, _) = verdict(&runs(5, 1_000), shop("new", 1_002));
     assert_eq!((found.status, found.causes.as_slice()), (Status::Pass, &[][..]), "{found:#?}");
 }
+
+#[test]
+fn the_times_of_the_base_are_those_that_it_has() {
+    let mut one = run("a");
+    one.metrics = vec![
+        times("", 1..=200, 0),
+        times("op:a", 1..=100, 0),
+        times("op:b", 101..=200, 0),
+        times("op:a,outcome:error", [999], 0),
+        counted("bus_requests", "", 200.0),
+    ];
+    let mut two = one.clone();
+    two.metrics[0] = times("", std::iter::repeat_n(100, 1_000), 20);
+    let found = base_times(&[&one]);
+    let names: Vec<_> = found.iter().map(|it| (it.metric.as_str(), it.op.as_deref())).collect();
+    let metric = "bus_request_duration";
+    assert_eq!(names, [(metric, None), (metric, Some("a")), (metric, Some("b"))]);
+    assert_eq!((found[0].p50, found[0].p99), (Some(100.0), Some(198.0)));
+    assert_eq!((found[2].p50, found[2].p99), (Some(150.0), Some(199.0)));
+    // Where censored samples leave a figure open there is none, and the other run's alone is left.
+    let open = base_times(&[&two]);
+    assert_eq!((open[0].p50, open[0].p99), (Some(100.0), None));
+    assert_eq!(base_times(&[&two, &one])[0].p99, Some(198.0));
+    assert!(base_times(&[]).is_empty());
+    // Of a suite each workload has its own.
+    one.run.workloads = vec![WorkloadInfo { duration_s: 10.0, ..WorkloadInfo::default() }; 2];
+    one.metrics = vec![
+        times("", 1..=200, 0),
+        times("row:R1,workload:one", 1..=100, 0),
+        times("op:a,row:R1,workload:one", 1..=100, 0),
+        times("row:R2,workload:two", 101..=200, 0),
+    ];
+    let found = base_times(&[&one]);
+    let medians: Vec<_> =
+        found.iter().map(|it| (it.workload.as_str(), it.op.as_deref(), it.p50)).collect();
+    let expected =
+        [("one", None, Some(50.0)), ("one", Some("a"), Some(50.0)), ("two", None, Some(150.0))];
+    assert_eq!(medians, expected);
+}

@@ -144,6 +144,20 @@ impl Aggregate {
     }
 }
 
+impl Comparison {
+    /// Whether a value holds against a limit.
+    pub fn holds(self, value: f64, limit: f64) -> bool {
+        match self {
+            Self::Greater => value > limit,
+            Self::AtLeast => value >= limit,
+            Self::AtMost => value <= limit,
+            Self::Less => value < limit,
+            Self::Equal => value == limit,
+            Self::NotEqual => value != limit,
+        }
+    }
+}
+
 /// `<`, `==` and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Comparison {
@@ -239,6 +253,19 @@ pub fn asked(expression: &str) -> Vec<(Aggregate, Comparison)> {
     let written = grammar::expression(expression).unwrap_or_default();
     let whole = written.into_iter().flatten().filter(|it| it.window.is_none());
     whole.map(|it| (it.aggregate.value, it.comparison.value)).collect()
+}
+
+/// What the only assertion of an expression looks at, when, and how it compares it with its limit; `None` of
+/// several assertions, and of one whose limit is another figure of the run.
+pub fn only(expression: &str) -> Option<(Aggregate, Option<Window>, Comparison)> {
+    let written = grammar::expression(expression).ok()?;
+    let [conjunct] = written.as_slice() else { return None };
+    let [one] = conjunct.as_slice() else { return None };
+    if matches!(one.operand.value, grammar::WrittenOperand::Figure { .. }) {
+        return None;
+    }
+    let window = one.window.as_ref().map(|it| it.value);
+    Some((one.aggregate.value, window, one.comparison.value))
 }
 
 /// How a miss is taken.

@@ -122,8 +122,7 @@ impl Page<'_> {
         let mut rows = Vec::new();
         for (index, threshold) in summary.thresholds.iter().enumerate() {
             let chronicle = self.story.chapter_of(index).map(|it| &it.chronicle);
-            let course =
-                chronicle.and_then(|it| course::course(threshold, &it.timeline, it.duration_s));
+            let course = chronicle.and_then(|it| course::course(threshold, it));
             let shares = is_share(summary, threshold);
             let unit = printable(&threshold.unit, 24);
             let show = |value: f64| if shares { share(value) } else { quantity(value, &unit) };
@@ -160,7 +159,7 @@ impl Page<'_> {
         }
         self.table("thresholds", "Thresholds", &head, &rows, true);
         if !summary.thresholds.is_empty() {
-            self.push("<p class=\"hint\">Over time: the figure of each step by itself, the limit dashed. A threshold judges all of its window: a step beyond the limit is where to look, and no verdict.</p>");
+            self.push("<p class=\"hint\">Over time: the figure of each step by itself (of <code>each</code>: of each window), the limit dashed; where only a stage or a part of the run is judged, that is shaded. A threshold judges all of it together: a step beyond the limit is where to look, and no verdict.</p>");
         }
     }
 
@@ -640,8 +639,9 @@ fn spark(course: &Course, end_s: f64) -> String {
     const WIDTH: f64 = 168.0;
     const HEIGHT: f64 = 34.0;
     const MOST_POINTS: usize = 84;
+    const MOST_SPANS: usize = 24;
     let per_point = course.points.len().div_ceil(MOST_POINTS);
-    // Of neighbours that share a point the one that is farthest from all others' middle is shown.
+    // Of neighbours that share a point the worst is shown.
     let (low, high) =
         course.points.iter().fold((course.limit, course.limit), |(low, high), (_, value)| {
             (low.min(*value), high.max(*value))
@@ -649,18 +649,33 @@ fn spark(course: &Course, end_s: f64) -> String {
     let room = if high > low { high - low } else { 1.0 };
     let x = |at: f64| if end_s > 0.0 { (at / end_s * WIDTH).clamp(0.0, WIDTH) } else { 0.0 };
     let y = |value: f64| HEIGHT - 3.0 - (value - low) / room * (HEIGHT - 6.0);
-    let farthest = |points: &[(f64, f64)]| {
-        points
-            .iter()
-            .copied()
-            .max_by(|one, other| (one.1 - course.limit).total_cmp(&(other.1 - course.limit)))
+    let worst = |points: &[(f64, f64)]| {
+        let by_value = |one: &(f64, f64), other: &(f64, f64)| one.1.total_cmp(&other.1);
+        let points = points.iter().copied();
+        if course.least { points.min_by(by_value) } else { points.max_by(by_value) }
     };
-    let points: Vec<_> = course
-        .points
-        .chunks(per_point)
-        .filter_map(farthest)
-        .map(|(at, value)| format!("{:.1},{:.1}", x(at), y(value)))
-        .collect();
+    let points: Vec<_> = course.points.chunks(per_point).filter_map(worst).collect();
+    // Where nothing was measured, or judged, there is no line.
+    let apart = course.step_s * (2 * per_point) as f64;
+    let mut line = String::new();
+    let mut last: Option<f64> = None;
+    for (at, value) in points {
+        let joined = last.is_some_and(|last| at - last < apart);
+        let _ = write!(line, "{}{:.1},{:.1}", if joined { 'L' } else { 'M' }, x(at), y(value));
+        if !joined {
+            line.push_str("h.1");
+        }
+        last = Some(at);
+    }
+    let mut judged = String::new();
+    for (from, to) in course.spans.iter().take(MOST_SPANS) {
+        let (from, to) = (x(*from), x(*to));
+        let _ = write!(
+            judged,
+            "<rect class=\"judged\" x=\"{from:.1}\" width=\"{:.1}\" y=\"0\" height=\"{HEIGHT}\"/>",
+            (to - from).max(0.5)
+        );
+    }
     let limit = y(course.limit);
     let beyond = course.breach_s.map_or_else(String::new, |at| {
         format!(
@@ -669,8 +684,7 @@ fn spark(course: &Course, end_s: f64) -> String {
         )
     });
     format!(
-        "<svg class=\"spark\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"course of the figure and its limit\">\
-         <line class=\"limit\" x1=\"0\" x2=\"{WIDTH}\" y1=\"{limit:.1}\" y2=\"{limit:.1}\"/>{beyond}<polyline points=\"{}\"/></svg>",
-        points.join(" ")
+        "<svg class=\"spark\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"course of the figure and its limit\">{judged}\
+         <line class=\"limit\" x1=\"0\" x2=\"{WIDTH}\" y1=\"{limit:.1}\" y2=\"{limit:.1}\"/>{beyond}<path d=\"{line}\"/></svg>"
     )
 }

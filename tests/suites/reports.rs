@@ -147,6 +147,58 @@ fn junit_is_valid() {
     assert!(!lint("bad.xml").status.success());
 }
 
+/// What a workflow of GitHub would obey of a log: what stands outside of a fence.
+fn obeyed(log: &str) -> Vec<&str> {
+    let mut fence = None;
+    let mut obeyed = Vec::new();
+    for line in log.lines() {
+        let begins = line.trim_start().starts_with("::");
+        match (fence, line.strip_prefix("::stop-commands::")) {
+            (None, Some(token)) => fence = Some(token),
+            (None, None) if begins || line.contains("##[") => obeyed.push(line),
+            (Some(token), _) if line == format!("::{token}::") => fence = None,
+            _ => {}
+        }
+    }
+    assert_eq!(fence, None, "the fence is left standing:\n{log}");
+    obeyed
+}
+
+#[test]
+fn a_workflow_obeys_no_line_of_a_workload() {
+    let workplace = Workplace::new(WAVETANK);
+    let script = r#"
+        export const options = #{ vus: 1, iterations: 2 };
+        fn iteration(ctx) {
+            print("::error::of a log");
+            check("::warning::of a check", false);
+            fail("::set-output name=a::of a message ##[add-path]/tmp");
+        }
+    "#;
+    let file = workplace.file("loud.rhai", script);
+    let ran = in_time(|| workplace.run(&["run", &file, "--report", "github=summary.md"]));
+    assert!(matches!(ran.code, 99 | 111), "{ran:#?}");
+    assert!(ran.stdout.starts_with("::stop-commands::wavetank-"), "{ran:#?}");
+    let said = |words: &str| ran.stdout.lines().any(|line| line.trim_start().starts_with(words));
+    assert!(said("::set-output name=a"), "the page shows what it said: {ran:#?}");
+    let obeyed_lines = obeyed(&ran.stdout);
+    assert!(!obeyed_lines.is_empty(), "{ran:#?}");
+    for line in obeyed_lines {
+        assert!(
+            line.starts_with("::error title=") || line.starts_with("::warning title="),
+            "{line}"
+        );
+    }
+    // An error's message is one of the last things that are said, and behind the fence too.
+    let broken = workplace.file("broken.rhai", "fn iteration(ctx) {");
+    let ran = workplace.run(&["run", &broken, "--report", "github=summary.md"]);
+    assert_eq!(ran.code, 104, "{ran:#?}");
+    assert!(ran.stdout.starts_with("::stop-commands::wavetank-"), "{ran:#?}");
+    assert_eq!(obeyed(&ran.stdout), Vec::<&str>::new());
+    let without = workplace.run(&["run", &broken]);
+    assert_eq!(without.stdout, "", "{without:#?}");
+}
+
 #[test]
 fn a_report_without_a_place_is_refused_before_anything_runs() {
     let workplace = Workplace::new(WAVETANK);

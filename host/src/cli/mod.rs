@@ -13,6 +13,7 @@ mod check;
 mod compare;
 mod diagnose;
 mod doctor;
+mod fence;
 mod folder;
 mod forecast;
 mod history;
@@ -39,6 +40,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::{diagnostic::Diagnostic, verdict::Cause};
 use args::{Action, Command, SchemaFormat};
+use fence::Fence;
 use print::{out, say};
 
 /// Why a command ends without having done what it was asked.
@@ -58,7 +60,7 @@ impl Failed {
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    let command = match Command::try_parse() {
+    let mut command = match Command::try_parse() {
         Ok(command) => command,
         Err(error) if error.use_stderr() => {
             say(&error.render().ansi().to_string());
@@ -69,6 +71,8 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    // It stands until the last word is said.
+    let _fence = Fence::around(&mut command);
     match dispatch(command) {
         Ok(code) => code,
         Err(failed) => {

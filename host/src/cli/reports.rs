@@ -22,6 +22,9 @@ pub struct FilesArgs {
     /// Makes the Markdown report short enough for a comment on a pull request
     #[arg(long, requires = "told")]
     pub brief: bool,
+    /// The token of the fence behind which everything is printed.
+    #[arg(skip)]
+    pub fence: Option<String>,
 }
 
 /// How a run is told, in a file or on standard output.
@@ -82,7 +85,7 @@ impl FilesArgs {
         for (format, path) in &self.reports {
             let written = folder::write(path, &self.render(*format, story));
             if *format == Format::Github {
-                out(github::annotations(story).trim_end());
+                self.annotate(story);
             }
             failed = failed.or(written.err());
         }
@@ -94,6 +97,22 @@ impl FilesArgs {
         match format {
             Format::Github => github::annotations(story),
             format => self.render(format, story),
+        }
+    }
+
+    /// Whether something is printed that a workflow of GitHub is to obey.
+    pub fn has_annotations(&self) -> bool {
+        self.reports.iter().any(|(format, _)| *format == Format::Github)
+    }
+
+    /// Prints the annotations, for which the fence is opened.
+    fn annotate(&self, story: &Story) {
+        if let Some(token) = &self.fence {
+            out(&github::resumed(token));
+        }
+        out(github::annotations(story).trim_end());
+        if let Some(token) = &self.fence {
+            out(&github::stopped(token));
         }
     }
 

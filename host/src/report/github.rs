@@ -1,7 +1,9 @@
 //! For a workflow of GitHub: annotations, which are lines on standard output, and the summary of the job.
 //!
 //! An annotation is a command to the machine that runs the workflow; what comes from workloads is escaped
-//! so that it can neither end its own command nor begin another.
+//! so that it can neither end its own command nor begin another. That machine looks for commands in every
+//! line of the log, so that all others stand between [`stopped`] and [`resumed`]: what a workload said there
+//! (a check's name, a message, a log line) is read and not obeyed.
 
 use super::{
     first, markdown,
@@ -61,6 +63,16 @@ pub fn annotations(story: &Story) -> String {
         ));
     }
     lines.join("\n") + "\n"
+}
+
+/// From this line on no command is obeyed; `token` must be one that no workload can know.
+pub fn stopped(token: &str) -> String {
+    format!("::stop-commands::{token}")
+}
+
+/// Until this one.
+pub fn resumed(token: &str) -> String {
+    format!("::{token}::")
 }
 
 /// The summary of the job, in Markdown.

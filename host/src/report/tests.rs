@@ -5,6 +5,7 @@
 //! with harmless strings: whatever markup, cells, lines or commands there are more came out of a string.
 
 mod baseline;
+mod log;
 
 use serde_json::{Value, json};
 

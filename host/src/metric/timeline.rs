@@ -276,7 +276,8 @@ impl Line {
 }
 
 impl Point {
-    fn of<W: Width>(cell: &Cell<W>) -> Self {
+    /// The samples of a cell, as finely as a timeline keeps them.
+    pub fn of<W: Width>(cell: &Cell<W>) -> Self {
         match cell {
             Cell::Counter(sum) => Self::Counter(*sum),
             Cell::Gauge(Gauge { last, last_at, min, max, sum, count, .. }) => Self::Gauge(Level {

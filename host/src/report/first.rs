@@ -17,6 +17,17 @@ use crate::{
 
 /// Characters of one name.
 const TEXT: usize = 160;
+/// Times of a system in the order in which they are worth a look.
+pub const TIMES: [&str; 8] = [
+    "iteration_response_time",
+    "bus_request_duration",
+    "effect_duration",
+    "bus_delivery_duration",
+    "bus_publish_duration",
+    "db_query_duration",
+    "service_handle_duration",
+    "iteration_duration",
+];
 /// Sentences about what failed.
 const MOST: usize = 5;
 

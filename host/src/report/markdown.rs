@@ -10,6 +10,7 @@ use super::{
     quantity::{digits, known, per_second, quantity, share, time},
     story::Story,
     terminal::{bound, is_share, is_shown, observation, percent, seconds},
+    within,
 };
 use crate::{
     metric::Unit,
@@ -42,6 +43,7 @@ pub fn render(story: &Story) -> String {
     page.thresholds(summary);
     page.analysis(summary);
     page.operations(summary, usize::MAX);
+    page.within(story);
     page.load(summary);
     page.resources(summary);
     page.checks(summary);
@@ -311,6 +313,20 @@ impl Page {
             "stddev:",
         ];
         self.table(&heads, rows, most.min(MOST_ROWS));
+    }
+
+    /// How well the run knows its own figures.
+    fn within(&mut self, story: &Story) {
+        self.line("");
+        for (chapter, words) in story.chapters.iter().zip(within::within(story)) {
+            let title = match story.chapters.len() {
+                1 => String::new(),
+                _ => format!("{}: ", text(&Story::title(chapter))),
+            };
+            if let Some(words) = words {
+                self.line(&format!("- {title}{}", prose(&words)));
+            }
+        }
     }
 
     fn load(&mut self, summary: &Summary) {

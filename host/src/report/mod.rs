@@ -22,3 +22,4 @@ pub mod terminal;
 #[cfg(test)]
 mod tests;
 pub mod trend;
+mod within;

@@ -10,7 +10,7 @@ use hdrhistogram::Counter as Width;
 
 use super::interval;
 use crate::{
-    metric::{self, Cell, Gauge, Kind, Rate, Trend},
+    metric::{self, Cell, Gauge, Kind, Point, Rate, Spread, Trend, highest},
     plan::threshold::Aggregate,
 };
 
@@ -80,6 +80,24 @@ impl Samples {
         };
         samples.merge(cell);
         samples
+    }
+
+    /// The samples of a step of a timeline, as finely as that keeps them.
+    pub(super) fn of_point(point: &Point) -> Self {
+        match point {
+            Point::Counter(sum) => Self::Counter(*sum),
+            Point::Rate(hits, total) => Self::Rate(Rate { hits: *hits, total: *total }),
+            Point::Gauge(level) => Self::Gauge(Gauge {
+                last: level.last,
+                last_at: level.last_at,
+                min: level.min,
+                max: level.max,
+                sum: level.sum,
+                count: level.count,
+                ..Gauge::default()
+            }),
+            Point::Trend(spread) => Self::Trend(Distribution::of_spread(spread)),
+        }
     }
 
     /// Adds the samples of a cell of the same kind.
@@ -182,6 +200,26 @@ impl Samples {
 }
 
 impl Distribution {
+    /// Without their squares, which a timeline does not keep: there is no standard deviation of it.
+    fn of_spread(spread: &Spread) -> Self {
+        let least =
+            |bucket: u16| bucket.checked_sub(1).map_or(0, |below| highest(below).saturating_add(1));
+        Self {
+            values: spread
+                .buckets
+                .iter()
+                .map(|(bucket, count)| (highest(*bucket), *count))
+                .collect(),
+            known: spread.count,
+            censored: spread.cut.iter().map(|(bucket, count)| (least(*bucket), *count)).collect(),
+            unknown: spread.censored,
+            sum: spread.sum,
+            sum_squares: 0.0,
+            min: spread.buckets.first().map(|(bucket, _)| least(*bucket)),
+            max: spread.max,
+        }
+    }
+
     fn merge<W: Width>(&mut self, other: &Trend<W>) {
         for entry in other.values.iter_recorded() {
             let value = other.values.highest_equivalent(entry.value_iterated_to());

@@ -12,6 +12,7 @@ use crate::{
     metric::{Kind, Line, Point, Spread, Timeline, Unit, highest},
     report::{
         course::sum,
+        first::TIMES,
         printable::printable,
         story::{Chapter, Story},
     },
@@ -25,18 +26,6 @@ const TEXT: usize = 120;
 const MOST_LINES: usize = 8;
 /// Times of the runner and the guest, which say nothing of the system.
 const OWN: [&str; 5] = ["dispatch_delay", "runner_", "guest_", "target_", "iterations_ended"];
-/// Times in the order in which they are worth a look.
-const ORDER: [&str; 8] = [
-    "iteration_response_time",
-    "bus_request_duration",
-    "effect_duration",
-    "bus_delivery_duration",
-    "bus_publish_duration",
-    "db_query_duration",
-    "service_handle_duration",
-    "iteration_duration",
-];
-
 /// A chart's place on the page.
 pub(super) struct Place {
     /// Its id.
@@ -487,7 +476,7 @@ fn subjects(timeline: &Timeline, most: usize) -> Vec<Subject<'_>> {
             metrics.push(&line.metric);
         }
     }
-    metrics.sort_by_key(|name| ORDER.iter().position(|it| it == name).unwrap_or(ORDER.len()));
+    metrics.sort_by_key(|name| TIMES.iter().position(|it| it == name).unwrap_or(TIMES.len()));
     let mut subjects = Vec::new();
     let mut single = Vec::new();
     for metric in metrics {

@@ -22,6 +22,7 @@ use super::{
     quantity::{quantity, share},
     story::{Chapter, Story},
     terminal::bound,
+    within,
 };
 use crate::{
     metric::Unit,
@@ -48,8 +49,9 @@ const STYLE: &str = include_str!("../../../assets/page/page.css");
 /// The page.
 pub fn render(story: &Story) -> String {
     let mut page = String::new();
+    let within = within::within(story);
     for (steps, times) in SIZES {
-        page = Page::new(story, steps, times).render();
+        page = Page::new(story, &within, (steps, times)).render();
         if page.len() <= MOST_BYTES {
             break;
         }
@@ -59,6 +61,8 @@ pub fn render(story: &Story) -> String {
 
 struct Page<'a> {
     story: &'a Story,
+    /// What each chapter knows of its own figures.
+    within: &'a [Option<String>],
     html: String,
     steps: u32,
     times: usize,
@@ -130,12 +134,12 @@ fn policy() -> String {
 }
 
 impl<'a> Page<'a> {
-    fn new(story: &'a Story, steps: u32, times: usize) -> Self {
+    fn new(story: &'a Story, within: &'a [Option<String>], (steps, times): (u32, usize)) -> Self {
         let few = story.chapters.len().max(1) as u32;
         // Of a suite each workload has its share of the room.
         let steps = if few > 3 { (steps / 3).max(15) } else { steps };
         let times = if few > 3 { times.min(4) } else { times };
-        Self { story, html: String::new(), steps, times, chapters: Vec::new() }
+        Self { story, within, html: String::new(), steps, times, chapters: Vec::new() }
     }
 
     fn push(&mut self, html: &str) {
@@ -332,6 +336,9 @@ impl<'a> Page<'a> {
         }
         self.push("</div>");
         self.marks(chapter);
+        if let Some(Some(words)) = self.within.get(index) {
+            self.push(&format!("<p class=\"hint\">{}</p>", escape(words)));
+        }
         if many {
             self.push("</details>");
         }

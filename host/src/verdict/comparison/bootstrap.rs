@@ -1,15 +1,14 @@
-//! How sure a figure of one run is, within that run: block bootstrap over its one-second histograms.
+//! How sure a figure of one run is, within that run: block bootstrap over the steps of its timeline.
 //!
-//! The seconds are drawn anew in blocks ([`blocks`]) and the figure taken of what was drawn, 1 000 times; the
+//! The steps (seconds, as long as the run is no longer than a timeline keeps apart) are drawn anew in blocks ([`blocks`]) and the figure taken of what was drawn, 1 000 times; the
 //! middle 95 % are the interval (Efron's percentiles). It takes 30 blocks. It speaks of this run only: two
 //! runs of the same differ by more than that, so it never declares a change by itself.
 
-use hdrhistogram::Counter as Width;
 use rand::SeedableRng as _;
 use rand_pcg::Pcg64Mcg;
 
 use crate::{
-    metric::{Cell, Unit},
+    metric::{Point, Unit},
     plan::threshold::Aggregate,
     verdict::{
         blocks,
@@ -21,15 +20,10 @@ const DRAWS: usize = 1_000;
 /// Blocks without which nothing is said.
 const FEWEST_BLOCKS: usize = 30;
 
-/// 95 % interval of a figure of the samples of whole seconds, in the order of time and in the metric's unit.
-/// `None` with fewer than 30 blocks, or where censored samples leave the figure open.
-pub fn interval<W: Width>(
-    seconds: &[Cell<W>],
-    aggregate: Aggregate,
-    unit: Unit,
-    seed: u64,
-) -> Option<[f64; 2]> {
-    let (step, seconds) = (unit.step(), seconds.iter().map(Samples::of).collect::<Vec<_>>());
+/// 95 % interval of a figure of the samples of steps, in the order of time and in the metric's unit; rates
+/// of counters are per step. `None` with fewer than 30 blocks, or where censored samples leave the figure open.
+pub fn interval(steps: &[Point], aggregate: Aggregate, unit: Unit, seed: u64) -> Option<[f64; 2]> {
+    let (step, seconds) = (unit.step(), steps.iter().map(Samples::of_point).collect::<Vec<_>>());
     let known: Vec<f64> =
         seconds.iter().filter_map(|second| single(second, aggregate, step)).collect();
     let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
@@ -133,20 +127,22 @@ mod tests {
     use rand_distr::{Distribution as _, StandardNormal};
 
     use super::*;
-    use crate::metric::Trend;
+    use crate::metric::{Cell, Trend};
 
     const NS: Unit = Unit::Nanoseconds;
+    /// Of noise, much wider than the buckets of a timeline.
+    const SPREAD: f64 = 20_000.0;
 
-    fn second(values: &[f64]) -> Cell<u32> {
+    fn second(values: &[f64]) -> Point {
         let mut trend = Trend::<u32>::default();
         for value in values {
             trend.record(value.max(0.0) as u64);
         }
-        Cell::Trend(Box::new(trend))
+        Point::of(&Cell::Trend(Box::new(trend)))
     }
 
     /// A run whose seconds remember: the level of each is `memory` × that of the one before, plus noise.
-    fn run(memory: f64, seconds: usize, seed: u64) -> Vec<Cell<u32>> {
+    fn run(memory: f64, seconds: usize, seed: u64) -> Vec<Point> {
         let mut random = Pcg64Mcg::seed_from_u64(seed);
         let mut normal = || -> f64 { StandardNormal.sample(&mut random) };
         let mut level = normal() / (1.0 - memory * memory).sqrt();
@@ -154,7 +150,7 @@ mod tests {
             .map(|_| {
                 level = memory.mul_add(level, normal());
                 let values: Vec<f64> =
-                    (0..20).map(|_| 100_000.0 + 1_000.0 * (level + normal())).collect();
+                    (0..20).map(|_| 100_000.0 + SPREAD * (level + normal())).collect();
                 second(&values)
             })
             .collect()
@@ -170,8 +166,8 @@ mod tests {
                 .collect();
             // Where a run looks as if it remembered more, its blocks are too few, and nothing is said.
             assert!(intervals.len() >= 60, "memory {memory}: {} intervals", intervals.len());
-            // A bucket is 64 wide here.
-            let holds = |[low, high]: &&[f64; 2]| (low - 64.0..=high + 64.0).contains(&100_000.0);
+            // A bucket is 1024 wide here, and a percentile the upper end of one.
+            let holds = |[low, high]: &&[f64; 2]| (low - 1_024.0..=*high).contains(&100_000.0);
             let share = intervals.iter().filter(holds).count() as f64 / intervals.len() as f64;
             assert!(share >= 0.87, "memory {memory}: {share}");
         }
@@ -181,13 +177,13 @@ mod tests {
     fn too_few_blocks_say_nothing() {
         assert_eq!(interval(&run(0.0, 29, 1), Aggregate::Median, NS, 1), None);
         assert_eq!(interval(&run(0.95, 60, 1), Aggregate::Median, NS, 1), None, "long blocks");
-        assert_eq!(interval::<u32>(&[], Aggregate::Median, NS, 1), None);
-        let counted: Vec<_> = (0..60).map(|_| Cell::<u32>::Counter(200.0)).collect();
+        assert_eq!(interval(&[], Aggregate::Median, NS, 1), None);
+        let counted = vec![Point::Counter(200.0); 60];
         let found = interval(&counted, Aggregate::Rate, Unit::Count, 1);
         assert_eq!(found, Some([200.0, 200.0]));
         let mut trend = Trend::<u32>::default();
         trend.record_censored(5);
-        let open = vec![Cell::Trend(Box::new(trend)); 60];
+        let open = vec![Point::of(&Cell::Trend(Box::new(trend))); 60];
         assert_eq!(interval(&open, Aggregate::Median, NS, 1), None);
     }
 
@@ -201,8 +197,8 @@ mod tests {
             })
             .collect();
         let mean = runs.iter().sum::<f64>() / runs.len() as f64;
-        // Level and noise of 20 values: a second's mean has a standard deviation of 1000 × √(1 + 1/20).
-        let textbook = 2.0 * 1.96 * 1_000.0 * (1.0_f64 + 1.0 / 20.0).sqrt() / 120.0_f64.sqrt();
+        // Level and noise of 20 values: a second's mean has a standard deviation of SPREAD × √(1 + 1/20).
+        let textbook = 2.0 * 1.96 * SPREAD * (1.0_f64 + 1.0 / 20.0).sqrt() / 120.0_f64.sqrt();
         assert!((0.85..1.25).contains(&(mean / textbook)), "{mean} {textbook}");
     }
 }

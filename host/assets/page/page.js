@@ -75,10 +75,12 @@
     });
     ctx.restore();
   };
-  // What happened, as lines; what took its time, as bands.
+  // What happened, as lines; what took its time, as bands; in words where there is room for them.
   const markers = (chapter) => (u) => {
-    const { ctx, bbox } = u;
+    const { ctx, bbox } = u, ratio = devicePixelRatio;
+    let free = bbox.left;
     ctx.save();
+    ctx.font = 11 * ratio + "px " + FONT.slice(5); ctx.textBaseline = "bottom"; ctx.textAlign = "left";
     ctx.beginPath(); ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height); ctx.clip();
     for (const mark of chapter.markers) {
       const at = u.valToPos(mark.from, "x", true);
@@ -90,6 +92,10 @@
       }
       ctx.setLineDash([5, 4]); ctx.lineWidth = devicePixelRatio;
       ctx.beginPath(); ctx.moveTo(at, bbox.top); ctx.lineTo(at, bbox.top + bbox.height); ctx.stroke();
+      const from = at + 4 * ratio, width = ctx.measureText(mark.words).width;
+      if (from < free || from + width > bbox.left + bbox.width) continue;
+      ctx.fillText(mark.words, from, bbox.top + bbox.height - 3 * ratio);
+      free = from + width + 6 * ratio;
     }
     ctx.restore();
   };

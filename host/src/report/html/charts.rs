@@ -550,7 +550,7 @@ fn markers(chapter: &Chapter) -> Vec<Value> {
     shown
         .map(|it| {
             let kind = if it.kind == MarkerKind::Restart { "restart" } else { "fault" };
-            json!({ "from": short(it.at_s), "to": it.until_s.map(short), "kind": kind })
+            json!({ "from": short(it.at_s), "to": it.until_s.map(short), "kind": kind, "words": it.kind.words() })
         })
         .collect()
 }

@@ -71,8 +71,8 @@ fn assert_files_written_again(workplace: &Workplace) {
     assert_eq!(again.code, 0, "{again:#?}");
     for format in FORMATS {
         let read = |name: &str| {
-            let path = workplace.path().join(format!("{name}.{format}"));
-            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+            let file = format!("{name}.{format}");
+            std::fs::read_to_string(workplace.path().join(&file)).expect(&file)
         };
         let (live, again) = (read("live"), read("again"));
         if live != again {

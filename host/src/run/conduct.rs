@@ -402,7 +402,9 @@ impl Conductor {
         if let Some(targets) = &mut self.targets {
             targets.outages(&self.shared, &self.recorder, &self.ledger, true);
             let happened = targets.happened();
-            happened.into_iter().for_each(|it| self.happened(it));
+            for happening in happened {
+                self.happened(happening);
+            }
         }
         self.tick();
         if self.begun.is_some() {
@@ -501,7 +503,9 @@ impl Conductor {
         let Some(targets) = &mut self.targets else { return };
         let deaths = targets.take(&self.shared, &self.recorder, &self.ledger);
         let happened = targets.happened();
-        happened.into_iter().for_each(|it| self.happened(it));
+        for happening in happened {
+            self.happened(happening);
+        }
         for text in deaths {
             self.note(text.clone());
             self.ledger.cause(Cause::TargetDied, text);

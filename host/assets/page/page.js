@@ -82,7 +82,7 @@
     ctx.save();
     ctx.font = 11 * ratio + "px " + FONT.slice(5); ctx.textBaseline = "bottom"; ctx.textAlign = "left";
     ctx.beginPath(); ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height); ctx.clip();
-    for (const mark of chapter.markers) {
+    chapter.markers.forEach((mark, index) => {
       const at = u.valToPos(mark.from, "x", true);
       ctx.strokeStyle = ctx.fillStyle = colour(mark.kind === "restart" ? "c1" : "mark");
       if (mark.to != null) {
@@ -93,10 +93,13 @@
       ctx.setLineDash([5, 4]); ctx.lineWidth = devicePixelRatio;
       ctx.beginPath(); ctx.moveTo(at, bbox.top); ctx.lineTo(at, bbox.top + bbox.height); ctx.stroke();
       const from = at + 4 * ratio, width = ctx.measureText(mark.words).width;
-      if (from < free || from + width > bbox.left + bbox.width) continue;
+      if (from < free || from + width > bbox.left + bbox.width) return;
+      // What came of it says more than that it was asked for.
+      const next = chapter.markers[index + 1];
+      if (mark.words === "asked to go" && next && u.valToPos(next.from, "x", true) < from + width) return;
       ctx.fillText(mark.words, from, bbox.top + bbox.height - 3 * ratio);
       free = from + width + 6 * ratio;
-    }
+    });
     ctx.restore();
   };
 
@@ -136,9 +139,15 @@
     return plot;
   };
 
+  // Values without a neighbour, which no line shows.
+  const lonely = (values) => {
+    const found = [];
+    values.forEach((v, i) => { if (v != null && values[i - 1] == null && values[i + 1] == null) found.push(i); });
+    return found.length ? found : null;
+  };
   const line = (label, unit, index, more) => Object.assign({
     label, stroke: colour("c" + (index % 8)), width: 1.6, spanGaps: false,
-    points: { show: false }, value: (u, v) => show(v, unit),
+    points: { show: false, size: 6, filter: (u, index) => lonely(u.data[index]) }, value: (u, v) => show(v, unit),
   }, more);
   const timed = (chapter, hooks) => ({
     cursor: { sync: { key: chapter.id }, drag: { x: true, y: false, uni: 20 }, y: false },

@@ -657,15 +657,20 @@ fn spark(course: &Course, end_s: f64) -> String {
     let points: Vec<_> = course.points.chunks(per_point).filter_map(worst).collect();
     // Where nothing was measured, or judged, there is no line.
     let apart = course.step_s * (2 * per_point) as f64;
+    let joined = |one: Option<&(f64, f64)>, other: Option<&(f64, f64)>| {
+        one.zip(other).is_some_and(|(one, other)| other.0 - one.0 < apart)
+    };
     let mut line = String::new();
-    let mut last: Option<f64> = None;
-    for (at, value) in points {
-        let joined = last.is_some_and(|last| at - last < apart);
-        let _ = write!(line, "{}{:.1},{:.1}", if joined { 'L' } else { 'M' }, x(at), y(value));
-        if !joined {
-            line.push_str("h.1");
-        }
-        last = Some(at);
+    for (index, (at, value)) in points.iter().enumerate() {
+        let here = points.get(index);
+        let before = index.checked_sub(1).and_then(|index| points.get(index));
+        let (x, y) = (x(*at), y(*value));
+        let _ = match (joined(before, here), joined(here, points.get(index + 1))) {
+            (true, _) => write!(line, "L{x:.1},{y:.1}"),
+            (false, true) => write!(line, "M{x:.1},{y:.1}"),
+            // One by itself is a dash, or nothing would be seen of it.
+            (false, false) => write!(line, "M{:.1},{y:.1}h3", x - 1.5),
+        };
     }
     let mut judged = String::new();
     for (from, to) in course.spans.iter().take(MOST_SPANS) {

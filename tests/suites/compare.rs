@@ -182,7 +182,11 @@ fn thresholds_compare_with_the_baseline_that_was_named() {
     let told = workplace.run_workload(&[&[figure.as_str()], &excused[..]].concat());
     assert_says(&told, 0, &["there is no baseline that has samples of it"]);
     let nothing = ["--baseline", "latest:none", "--allow", "no-baseline"];
-    assert_says(&run(10, half_more, &nothing), 0, &["not compared with the baseline: there is none yet"]);
+    assert_says(
+        &run(10, half_more, &nothing),
+        0,
+        &["not compared with the baseline: there is none yet"],
+    );
     let wide = ["--baseline", "first", "--tolerance", "1000%"];
     let within = run(60, LOOSE, &wide);
     assert_eq!(within.summary.as_ref().unwrap()["verdict"]["status"], "pass", "{within:#?}");

@@ -200,11 +200,7 @@ fn the_readme_s_workflow_gates_and_keeps_its_baseline() {
     let first = platform.run(Event::Push, 1, 20);
     assert_eq!(first.code(RUN), Some(0), "{}", first.said);
     assert_eq!((first.code(KEEP), first.code(COMMENT)), (Some(0), None), "{}", first.said);
-    assert!(
-        first.text("report.md").contains("there is none yet"),
-        "{}",
-        first.text("report.md")
-    );
+    assert!(first.text("report.md").contains("there is none yet"), "{}", first.text("report.md"));
     assert!(first.text("job-summary.md").contains("shop"), "{}", first.said);
 
     let same = platform.run(Event::PullRequest, 2, 20);

@@ -76,6 +76,7 @@
     ctx.restore();
   };
   // What happened, as lines; what took its time, as bands; in words where there is room for them.
+  const TELLING = ["asked to go", "outage", "restart", "stopped", "died"];
   const markers = (chapter) => (u) => {
     const { ctx, bbox } = u, ratio = devicePixelRatio;
     let free = bbox.left;
@@ -94,9 +95,10 @@
       ctx.beginPath(); ctx.moveTo(at, bbox.top); ctx.lineTo(at, bbox.top + bbox.height); ctx.stroke();
       const from = at + 4 * ratio, width = ctx.measureText(mark.words).width;
       if (from < free || from + width > bbox.left + bbox.width) return;
-      // What came of it says more than that it was asked for.
-      const next = chapter.markers[index + 1];
-      if (mark.words === "asked to go" && next && u.valToPos(next.from, "x", true) < from + width) return;
+      // Of those that share a place the most telling is named.
+      const more = TELLING.slice(TELLING.indexOf(mark.words) + 1);
+      const close = chapter.markers.slice(index + 1).filter((other) => u.valToPos(other.from, "x", true) < from + width);
+      if (close.some((other) => more.includes(other.words))) return;
       ctx.fillText(mark.words, from, bbox.top + bbox.height - 3 * ratio);
       free = from + width + 6 * ratio;
     });

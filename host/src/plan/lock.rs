@@ -231,7 +231,7 @@ mod tests {
             (digest('b').as_str(), &digest('B'), "this is no digest"),
             ("world", "word", "word"),
             ("[suite]", "[suit]", "`suit`"),
-            ("imports = [", "imports = 1 #", "imports"),
+            ("imports = [", "import = [", "`import`"),
         ] {
             let wrong = good.replacen(from, to, 1);
             assert_ne!(wrong, good);

@@ -60,7 +60,10 @@ fn assert_told_again(workplace: &Workplace, ran: &Ran) {
         panic!("the journal tells another summary: {differ:#?}");
     }
     let page = report(workplace, &[]).stdout;
-    assert!(ran.stdout.starts_with(page.trim_end()), "the same page: {page}\n{}", ran.stdout);
+    // Before everything that a run prints stands the fence for its annotations.
+    let (fence, told) = ran.stdout.split_once('\n').expect("lines");
+    assert!(fence.starts_with("::stop-commands::"), "{fence}");
+    assert!(told.starts_with(page.trim_end()), "the same page: {page}\n{told}");
     assert_files_written_again(workplace);
 }
 

@@ -200,13 +200,17 @@ fn the_readme_s_workflow_gates_and_keeps_its_baseline() {
     let first = platform.run(Event::Push, 1, 20);
     assert_eq!(first.code(RUN), Some(0), "{}", first.said);
     assert_eq!((first.code(KEEP), first.code(COMMENT)), (Some(0), None), "{}", first.said);
-    assert!(first.text("report.md").contains("there is none yet"), "{}", first.text("report.md"));
+    assert!(
+        first.text("report.md").contains("there is no baseline"),
+        "{}",
+        first.text("report.md")
+    );
     assert!(first.text("job-summary.md").contains("shop"), "{}", first.said);
 
     let same = platform.run(Event::PullRequest, 2, 20);
     assert_eq!((same.code(RUN), same.code(COMMENT)), (Some(0), Some(0)), "{}", same.said);
     assert_eq!(same.code(KEEP), None, "a pull request's run is nobody's baseline");
-    assert!(!same.text("report.md").contains("there is none yet"), "{}", same.said);
+    assert!(!same.text("report.md").contains("there is no baseline"), "{}", same.said);
     let comment = fs::read_to_string(platform.folder.path().join("comment.md")).unwrap();
     assert_eq!(comment, same.text("report.md"));
 

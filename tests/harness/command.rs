@@ -112,6 +112,22 @@ impl Workplace {
 }
 
 impl Ran {
+    /// Asserts that it ended with this code and showed these words, on either stream, wherever its lines
+    /// broke. A guest's own panic may be shown; one of the host's would be a bug.
+    ///
+    /// # Panics
+    /// If it did not.
+    #[track_caller]
+    pub fn assert_says(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, code, "{self:#?}");
+        assert!(!self.stderr.contains("panicked at host"), "{self:#?}");
+        let shown = format!("{}{}", self.stdout, self.stderr);
+        let unbroken = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        for word in words {
+            assert!(shown.contains(word) || unbroken.contains(word), "no `{word}` in:\n{shown}");
+        }
+    }
+
     /// The summary's metric with these tags; null if there is none.
     ///
     /// # Panics

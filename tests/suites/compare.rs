@@ -24,15 +24,6 @@ fn sleeper(millis: u32, threshold: &str) -> String {
 
 const LOOSE: &str = "p(50) < 1000";
 
-fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
-    assert_eq!(ran.code, code, "{ran:#?}");
-    let shown = format!("{}{}", ran.stdout, ran.stderr);
-    let unbroken = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-    for word in words {
-        assert!(unbroken.contains(word), "no `{word}` in:\n{shown}");
-    }
-}
-
 /// A workplace with a run of 10 ms in `wavetank-runs/first`.
 fn with_first() -> Workplace {
     let workplace = Workplace::new(WAVETANK);
@@ -58,7 +49,7 @@ fn ab_finds_what_is_slower_and_compare_reads_its_runs() {
     let flags = ["--pairs", "6", "--out", "out", "--seed", "7"];
     let ran = workplace.run(&[&["ab", &quick, &slow], &flags[..], &figure].concat());
     let words = ["1 of 12: base", "12 of 12: base", "p50 of iteration_duration +", "in pairs"];
-    assert_says(&ran, 112, &words);
+    ran.assert_says(112, &words);
     // ABBA: base first, then twice the new one.
     let order: Vec<_> = ran
         .stderr
@@ -90,16 +81,16 @@ fn ab_finds_what_is_slower_and_compare_reads_its_runs() {
     };
     let (base, new) = (side("base", 6), side("new", 6));
     let worse = ["worse, beyond the tolerance of 10 %", "different files"];
-    assert_says(&compare(base.clone(), new.clone(), &[]), 112, &worse);
-    assert_says(&compare(new.clone(), base.clone(), &[]), 0, &["better", "no regression"]);
+    compare(base.clone(), new.clone(), &[]).assert_says(112, &worse);
+    compare(new.clone(), base.clone(), &[]).assert_says(0, &["better", "no regression"]);
     let within = compare(base.clone(), new.clone(), &["--tolerance", "1000%"]);
-    assert_says(&within, 0, &["worse, within the tolerance"]);
+    within.assert_says(0, &["worse, within the tolerance"]);
     let one = compare(side("base", 1), side("new", 1), &[]);
-    assert_says(&one, 0, &["looks worse, in too few runs", "one run against one"]);
+    one.assert_says(0, &["looks worse, in too few runs", "one run against one"]);
     let few = compare(side("base", 3), side("new", 3), &[]);
-    assert_says(&few, 117, &["INCONCLUSIVE", "more runs of each side would tell"]);
+    few.assert_says(117, &["INCONCLUSIVE", "more runs of each side would tell"]);
     let page = compare(base.clone(), new.clone(), &["--format", "markdown"]);
-    assert_says(&page, 112, &["| metric | base |", "**REGRESSION · exit code 112**"]);
+    page.assert_says(112, &["| metric | base |", "**REGRESSION · exit code 112**"]);
     let json = compare(base, new, &["--format", "json"]);
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(json["schema"], "wavetank.comparison/1");
@@ -110,34 +101,31 @@ fn what_cannot_be_compared_is_refused_with_the_next_step() {
     let workplace = with_first();
     let compare = |words: &[&str]| workplace.run(&[&["compare"], words].concat());
     let nothing = compare(&["nothing", "--with", "first"]);
-    assert_says(&nothing, 104, &["there is no run `nothing`", "latest:TAG"]);
+    nothing.assert_says(104, &["there is no run `nothing`", "latest:TAG"]);
     workplace.file("broken.json", "{");
     let broken = compare(&["first", "--with", "broken.json"]);
-    assert_says(&broken, 104, &["`broken.json` is no summary of a run"]);
+    broken.assert_says(104, &["`broken.json` is no summary of a run"]);
     fs::create_dir(workplace.path().join("wavetank-runs/cut")).unwrap();
-    assert_says(&compare(&["first", "--with", "cut"]), 104, &["has no summary.json"]);
+    compare(&["first", "--with", "cut"]).assert_says(104, &["has no summary.json"]);
     let metric = compare(&["first", "--with", "first", "--metric", "iteration_duraton.p(50)"]);
-    assert_says(&metric, 104, &["did you mean `iteration_duration`?"]);
+    metric.assert_says(104, &["did you mean `iteration_duration`?"]);
     let metric = compare(&["first", "--with", "first", "--metric", "iterations.p(500)"]);
-    assert_says(&metric, 104, &["between 0 and 100"]);
-    assert_says(
-        &compare(&["first", "--with", "first", "--tolerance", "0"]),
-        104,
-        &["`0` is no part above 0"],
-    );
-    assert_says(&compare(&["first"]), 104, &["--with"]);
+    metric.assert_says(104, &["between 0 and 100"]);
+    compare(&["first", "--with", "first", "--tolerance", "0"])
+        .assert_says(104, &["`0` is no part above 0"]);
+    compare(&["first"]).assert_says(104, &["--with"]);
 
     let file = workplace.path().join("wavetank-runs/first/summary.json");
     workplace.file("other.json", fs::read(&file).unwrap());
     let other = workplace.path().join("other.json");
     change(&other, |summary| summary["environment"]["cpu"] = "another".into());
     let refused = compare(&["first", "--with", "other.json"]);
-    assert_says(&refused, 104, &["different machines", "--allow other-machine"]);
+    refused.assert_says(104, &["different machines", "--allow other-machine"]);
     let marked = compare(&["first", "--with", "other.json", "--allow", "other-machine"]);
-    assert_says(&marked, 0, &["differences may be the machines'"]);
+    marked.assert_says(0, &["differences may be the machines'"]);
     change(&other, |summary| summary["verdict"]["status"] = "invalid".into());
     let invalid = compare(&["first", "--with", "other.json"]);
-    assert_says(&invalid, 117, &["is invalid", "compared with nothing"]);
+    invalid.assert_says(117, &["is invalid", "compared with nothing"]);
 }
 
 #[test]
@@ -149,11 +137,11 @@ fn thresholds_compare_with_the_baseline_that_was_named() {
     };
     let half_more = "p(50) < 1.5 * baseline";
     let without = run(10, half_more, &[]);
-    assert_says(&without, 104, &["has no baseline", "--baseline RUN|FILE|latest:TAG"]);
+    without.assert_says(104, &["has no baseline", "--baseline RUN|FILE|latest:TAG"]);
     let checked = workplace.run(&["check", "shop.rhai"]);
     assert_eq!(checked.code, 0, "{checked:#?}");
     let slow = run(60, half_more, &["--baseline", "first"]);
-    assert_says(&slow, 99, &["baseline", "p50 of iteration_duration +"]);
+    slow.assert_says(99, &["baseline", "p50 of iteration_duration +"]);
     let summary = slow.summary.as_ref().unwrap();
     let first = fs::read_to_string(workplace.path().join("wavetank-runs/first/summary.json"));
     let first: Value = serde_json::from_str(&first.unwrap()).unwrap();
@@ -169,7 +157,7 @@ fn thresholds_compare_with_the_baseline_that_was_named() {
     assert_eq!(judged["limit"].as_f64(), Some(15.0), "{judged:#}");
     // One run against one is a warning, and no more.
     let warned = run(60, LOOSE, &["--baseline", "wavetank-runs/first/summary.json"]);
-    assert_says(&warned, 0, &["worse than the baseline: iteration_duration.p(50)"]);
+    warned.assert_says(0, &["worse than the baseline: iteration_duration.p(50)"]);
     assert_eq!(warned.summary.as_ref().unwrap()["verdict"]["status"], "warn");
     // A figure that the baseline does not have is told and decides nothing, where that is allowed.
     let excused = ["--baseline", "first", "--allow", "no-baseline"];
@@ -178,32 +166,29 @@ fn thresholds_compare_with_the_baseline_that_was_named() {
         .replace("{ sleep", "{ check(\"new\", true); sleep");
     let figure = workplace.file("shop.rhai", checking);
     let refused = workplace.run_workload(&[&figure, "--baseline", "first"]);
-    assert_says(&refused, 117, &["there is no baseline that has samples of it"]);
+    refused.assert_says(117, &["there is no baseline that has samples of it"]);
     let told = workplace.run_workload(&[&[figure.as_str()], &excused[..]].concat());
-    assert_says(&told, 0, &["there is no baseline that has samples of it"]);
+    told.assert_says(0, &["there is no baseline that has samples of it"]);
     let nothing = ["--baseline", "latest:none", "--allow", "no-baseline"];
-    assert_says(
-        &run(10, half_more, &nothing),
-        0,
-        &["not compared with the baseline: there is none yet"],
-    );
+    run(10, half_more, &nothing)
+        .assert_says(0, &["not compared with the baseline: there is none yet"]);
     let wide = ["--baseline", "first", "--tolerance", "1000%"];
     let within = run(60, LOOSE, &wide);
     assert_eq!(within.summary.as_ref().unwrap()["verdict"]["status"], "pass", "{within:#?}");
     let never = run(10, "p(50) < 100 * baseline", &["--baseline", "first"]);
     assert_eq!(never.code, 0, "{never:#?}");
     let other = run(10, LOOSE, &["--baseline", "nothing"]);
-    assert_says(&other, 104, &["there is no run `nothing`"]);
+    other.assert_says(104, &["there is no run `nothing`"]);
 
     let first = workplace.path().join("wavetank-runs/first/summary.json");
     change(&first, |summary| summary["environment"]["cores"] = 4_096.into());
     let machine = run(10, half_more, &["--baseline", "first"]);
-    assert_says(&machine, 104, &["is of another machine", "--allow other-machine"]);
+    machine.assert_says(104, &["is of another machine", "--allow other-machine"]);
     let allow = ["--baseline", "first", "--allow", "other-machine"];
-    assert_says(&run(10, LOOSE, &allow), 0, &["differences may be the machines'"]);
+    run(10, LOOSE, &allow).assert_says(0, &["differences may be the machines'"]);
     change(&first, |summary| summary["verdict"]["status"] = "invalid".into());
     let invalid = run(10, half_more, &["--baseline", "first"]);
-    assert_says(&invalid, 104, &["is invalid", "compared with nothing"]);
+    invalid.assert_says(104, &["is invalid", "compared with nothing"]);
 }
 
 /// The record of a run says how it stood against its baseline, also when that is long gone.
@@ -228,7 +213,7 @@ fn the_newest_run_of_a_tag_is_a_baseline_and_five_of_them_predict() {
     let workplace = with_first();
     let none = ["shop.rhai", "--baseline", "latest:main"];
     let ran = workplace.run_workload(&none);
-    assert_says(&ran, 104, &["no run of `shop` under `wavetank-runs`", "the tag `main`"]);
+    ran.assert_says(104, &["no run of `shop` under `wavetank-runs`", "the tag `main`"]);
     // Copies of one run, as if they had been made one after the other, each a little slower.
     let first = workplace.path().join("wavetank-runs/first/summary.json");
     for copy in 0..6_u32 {
@@ -248,13 +233,13 @@ fn the_newest_run_of_a_tag_is_a_baseline_and_five_of_them_predict() {
     });
     workplace.file("shop.rhai", sleeper(60, LOOSE));
     let ran = workplace.run_workload(&["shop.rhai", "--baseline", "latest:main", "--out", "new"]);
-    assert_says(&ran, 112, &["regression against the baseline: iteration_duration.p(50)"]);
+    ran.assert_says(112, &["regression against the baseline: iteration_duration.p(50)"]);
     let found = &ran.summary.as_ref().unwrap()["baseline"];
     assert_eq!(found["base"].as_array().unwrap().len(), 5, "{found:#}");
     assert_eq!(found["findings"][0]["method"], "prediction");
     told_again_without_its_baseline(&workplace, &ran);
     let ran = workplace.run(&["compare", "latest:main", "--with", "first"]);
-    assert_says(&ran, 0, &["against run4"]);
+    ran.assert_says(0, &["against run4"]);
 }
 
 #[test]
@@ -263,13 +248,13 @@ fn ab_ends_where_a_run_does() {
     let fine = workplace.file("fine.rhai", sleeper(1, LOOSE));
     let broken = workplace.file("broken.rhai", "fn iteration(ctx) {");
     let ran = workplace.run(&["ab", &fine, &broken, "--out", "out"]);
-    assert_says(&ran, 104, &["a run of new did not come to its end (exit code 104)"]);
+    ran.assert_says(104, &["a run of new did not come to its end (exit code 104)"]);
     let ran = workplace.run(&["ab", &fine, "nothing.rhai"]);
-    assert_says(&ran, 104, &["there is no file `nothing.rhai`"]);
+    ran.assert_says(104, &["there is no file `nothing.rhai`"]);
     let ran = workplace.run(&["ab", &fine, &fine, "--new-binary", "nothing"]);
-    assert_says(&ran, 104, &["there is no file `nothing`"]);
+    ran.assert_says(104, &["there is no file `nothing`"]);
     let ran = workplace.run(&["ab", &fine, &fine, "--pairs", "1", "--", "--iterations", "0"]);
-    assert_says(&ran, 104, &["a run of base did not come to its end"]);
+    ran.assert_says(104, &["a run of base did not come to its end"]);
 }
 
 #[test]
@@ -308,7 +293,7 @@ fn ab_compares_targets_and_binaries() {
     let targets = ["--base-target", "db=sleep 60", "--new-target", "db=sleep 61"];
     let flags = ["--", "--iterations", "8", "--tag", "team=red"];
     let ran = workplace.run(&[&same[..], &targets, &flags].concat());
-    assert_says(&ran, 117, &["2 pairs have no interval of 95 %", "INCONCLUSIVE"]);
+    ran.assert_says(117, &["2 pairs have no interval of 95 %", "INCONCLUSIVE"]);
     for (folder, command) in [("001-base", "sleep 60"), ("002-new", "sleep 61")] {
         let path = workplace.path().join("out").join(folder).join("summary.json");
         let summary: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
@@ -321,7 +306,7 @@ fn ab_compares_targets_and_binaries() {
 fn the_history_shows_where_a_figure_changed() {
     let workplace = with_first();
     let none = workplace.run(&["runs", "trend", "iteration_duraton.p(50)"]);
-    assert_says(&none, 104, &["did you mean `iteration_duration`?"]);
+    none.assert_says(104, &["did you mean `iteration_duration`?"]);
     // Twelve copies of one real run, then twelve of one that takes six times as long.
     workplace.file("shop.rhai", sleeper(60, LOOSE));
     let ran = workplace.run_workload(&["shop.rhai", "--out", "slow"]);
@@ -348,13 +333,13 @@ fn the_history_shows_where_a_figure_changed() {
     fs::create_dir(workplace.path().join("wavetank-runs/cut")).unwrap();
     let ran = workplace.run(&["runs", "trend", "iteration_duration.p(50)"]);
     let words = ["23 runs", "2026-11-13", "from run12, worse: +", "1 runs that are invalid"];
-    assert_says(&ran, 0, &words);
+    ran.assert_says(0, &words);
     let json = workplace.run(&["runs", "trend", "iteration_duration", "--format", "json"]);
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(json["metric"], "iteration_duration.p(99)");
     assert_eq!(json["changes"].as_array().unwrap().len(), 1, "{json:#}");
     let even = ["runs", "trend", "iteration_duration.p(50)", "--tag", "even"];
-    assert_says(&workplace.run(&even), 0, &["12 runs", "from run12"]);
+    workplace.run(&even).assert_says(0, &["12 runs", "from run12"]);
     let nobody = ["runs", "trend", "iteration_duration.p(50)", "--name", "nobody"];
-    assert_says(&workplace.run(&nobody), 117, &["there is no run to look at"]);
+    workplace.run(&nobody).assert_says(117, &["there is no run to look at"]);
 }

@@ -10,16 +10,6 @@ fn run(script: &str, flags: &[&str]) -> Ran {
     in_time(|| workplace.run_workload(&[&[file.as_str()], flags].concat()))
 }
 
-fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
-    assert_eq!(ran.code, code, "{ran:#?}");
-    let shown = format!("{}{}", ran.stdout, ran.stderr);
-    // The summary breaks long lines.
-    let unbroken = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-    for word in words {
-        assert!(shown.contains(word) || unbroken.contains(word), "no `{word}` in:\n{shown}");
-    }
-}
-
 const TWO: &str = r#"
 export const options = #{
     scenarios: #{
@@ -35,19 +25,19 @@ fn look(ctx) { bus::publish("shop.look", ""); }
 #[test]
 fn a_scenario_is_traced_with_its_function_and_tags() {
     let first = run(TWO, &["--trace"]);
-    assert_says(&first, 0, &["bus::publish(shop.buy, 3 bytes)"]);
+    first.assert_says(0, &["bus::publish(shop.buy, 3 bytes)"]);
     assert!(!first.stderr.contains("shop.look"), "{first:#?}");
     assert_eq!(first.metric("iterations", &[])["count"], 1.0, "{first:#?}");
     let other = run(
         &TWO.replace("count > 5", "count == 1"),
         &["--trace", "--scenario", "look", "--tag", "team=red"],
     );
-    assert_says(&other, 0, &["bus::publish(shop.look, 0 bytes)"]);
+    other.assert_says(0, &["bus::publish(shop.look, 0 bytes)"]);
     assert!(!other.stderr.contains("shop.buy"), "{other:#?}");
     let metrics = other.summary.as_ref().unwrap()["metrics"].as_array().unwrap();
     assert!(metrics.iter().any(|metric| metric["tags"]["team"] == "red"), "{other:#?}");
     let unknown = run(TWO, &["--trace", "--scenario", "lok"]);
-    assert_says(&unknown, 104, &["there is no scenario `lok`", "did you mean `look`?"]);
+    unknown.assert_says(104, &["there is no scenario `lok`", "did you mean `look`?"]);
 }
 
 #[test]
@@ -56,7 +46,7 @@ fn inspect_lists_the_limits_with_what_flags_make_of_them() {
     let file = workplace.file("flags.rhai", TWO);
     let ran = workplace.run(&["inspect", &file, "--limit", "guest_memory=8MiB"]);
     let memory = "guest_memory            8MiB  Bytes of linear memory of one instance.";
-    assert_says(&ran, 0, &[memory, "service_workers", "lifecycle_cpu"]);
+    ran.assert_says(0, &[memory, "service_workers", "lifecycle_cpu"]);
     let ran = workplace.run(&["inspect", &file, "--json"]);
     let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     let limits = json["limits"].as_array().unwrap();
@@ -70,20 +60,20 @@ fn what_takes_too_long_says_what_to_raise() {
                 teardown_timeout: \"200ms\" };\n";
     let ends = |body: &str, flags: &[&str]| run(&format!("{once}{body}"), flags);
     let slow = "fn iteration(ctx) { sleep(60); }";
-    assert_says(&ends(slow, &["--timeout", "300ms"]), 105, &["raise --timeout"]);
+    ends(slow, &["--timeout", "300ms"]).assert_says(105, &["raise --timeout"]);
     let setup = ends("fn setup(ctx) { sleep(60); } fn iteration(ctx) {}", &[]);
-    assert_says(&setup, 100, &["setup_timeout (200ms): raise `setup_timeout`"]);
+    setup.assert_says(100, &["setup_timeout (200ms): raise `setup_timeout`"]);
     let init = ends("fn init(ctx) { sleep(60); } fn iteration(ctx) {}", &[]);
-    assert_says(&init, 100, &["init of all VUs", "setup_timeout (200ms): raise `setup_timeout`"]);
+    init.assert_says(100, &["init of all VUs", "setup_timeout (200ms): raise `setup_timeout`"]);
     let teardown = ends("fn teardown(ctx) { sleep(60); } fn iteration(ctx) {}", &[]);
-    assert_says(&teardown, 101, &["teardown_timeout (200ms): raise `teardown_timeout`"]);
+    teardown.assert_says(101, &["teardown_timeout (200ms): raise `teardown_timeout`"]);
     let hog = "fn setup(ctx) { loop { } } fn iteration(ctx) {}";
     let hog = ends(hog, &["--limit", "lifecycle_cpu=100ms"]);
-    assert_says(&hog, 107, &["lifecycle_cpu of 100ms", "--limit lifecycle_cpu="]);
+    hog.assert_says(107, &["lifecycle_cpu of 100ms", "--limit lifecycle_cpu="]);
     let options = "export const options = #{ scenarios: #{ one: #{ executor: \"shared-iterations\", \
                    iteration_timeout: \"100ms\" } } };\n";
     let cut = run(&format!("{options}{slow}"), &[]);
-    assert_says(&cut, 99, &["iteration_timeout (100ms): raise `iteration_timeout`"]);
+    cut.assert_says(99, &["iteration_timeout (100ms): raise `iteration_timeout`"]);
 }
 
 const SERVED: &str = r#"
@@ -99,11 +89,11 @@ fn workers_and_handlers_have_limits_that_flags_set() {
     let asked = |kind: &str| SERVED.replace("ctx.env.kind", &format!("{kind:?}"));
     let slow =
         run(&asked("slow"), &["--limit", "handler_timeout=100ms", "--limit", "service_workers=2"]);
-    assert_says(&slow, 99, &["handler_timeout (100ms): raise it with --limit handler_timeout="]);
+    slow.assert_says(99, &["handler_timeout (100ms): raise it with --limit handler_timeout="]);
     assert_eq!(slow.stderr.matches("a worker or a VU").count(), 3, "{slow:#?}");
     let busy =
         run(&asked("busy"), &["--limit", "handler_cpu=100ms", "--limit", "service_workers=2"]);
-    assert_says(&busy, 99, &["handler_cpu of 100ms", "--limit handler_cpu="]);
+    busy.assert_says(99, &["handler_cpu of 100ms", "--limit handler_cpu="]);
 }
 
 #[test]
@@ -111,11 +101,11 @@ fn fewer_database_connections_than_shards_are_refused_before_anything_is_reached
     let script = "fn iteration(ctx) {}";
     let away = ["--db", "postgres://nobody@127.0.0.1:1/none", "--limit", "database_connections=2"];
     let refused = run(script, &[&away[..], &["--shards", "4"]].concat());
-    assert_says(&refused, 104, &["4 shards are more than the 2", "database_connections=4"]);
+    refused.assert_says(104, &["4 shards are more than the 2", "database_connections=4"]);
     // As many as there are connections may be had: what is missing then is the server.
-    assert_says(&run(script, &[&away[..], &["--shards", "2"]].concat()), 116, &["127.0.0.1:1"]);
+    run(script, &[&away[..], &["--shards", "2"]].concat()).assert_says(116, &["127.0.0.1:1"]);
     let embedded = ["--limit", "database_connections=2", "--shards", "4"];
-    assert_says(&run(script, &embedded), 0, &[]);
+    run(script, &embedded).assert_says(0, &[]);
 }
 
 #[test]
@@ -129,5 +119,5 @@ fn the_probes_of_an_effect_can_be_judged_by_their_phase() {
          }",
         &[],
     );
-    assert_says(&ran, 0, &["db_queries{phase:probe}"]);
+    ran.assert_says(0, &["db_queries{phase:probe}"]);
 }

@@ -9,16 +9,6 @@ use wavetank_tests::{
 
 use crate::{WAVETANK, input::in_time};
 
-fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
-    assert_eq!(ran.code, code, "{ran:#?}");
-    let shown = format!("{}{}", ran.stdout, ran.stderr);
-    for word in words {
-        assert!(shown.contains(word), "no `{word}` in:\n{shown}");
-    }
-    // A guest's own panic is shown; one of the host's would be a bug.
-    assert!(!ran.stderr.contains("panicked at host"), "{ran:#?}");
-}
-
 /// Iterations that were completed; none without a summary.
 fn completed(ran: &Ran) -> u64 {
     let summary = ran.summary.as_ref().unwrap_or(&Value::Null);
@@ -35,7 +25,7 @@ fn script(body: &str) -> Ran {
 #[test]
 fn a_script_that_throws_at_its_top_level_does_not_load() {
     let ran = script("throw \"at the top\";\nfn iteration(ctx) {}");
-    assert_says(&ran, 104, &["at the top", "bad.rhai:2:1", "^"]);
+    ran.assert_says(104, &["at the top", "bad.rhai:2:1", "^"]);
     assert!(ran.summary.is_none(), "nothing ran: {ran:#?}");
 }
 
@@ -49,21 +39,21 @@ fn a_script_that_throws_outside_iterations_fails_its_run() {
         ))
     };
     let setup = throwing("setup");
-    assert_says(&setup, 107, &["setup: thrown in setup", "bad.rhai:2:17"]);
+    setup.assert_says(107, &["setup: thrown in setup", "bad.rhai:2:17"]);
     assert!(!setup.stderr.contains("teardown ran"), "{setup:#?}");
     assert_eq!(completed(&setup), 0);
     let init = throwing("init");
-    assert_says(&init, 107, &["init of VU 1: thrown in init", "bad.rhai:2:16", "setup ran"]);
+    init.assert_says(107, &["init of VU 1: thrown in init", "bad.rhai:2:16", "setup ran"]);
     assert_eq!(completed(&init), 0);
     let teardown = throwing("teardown");
-    assert_says(&teardown, 107, &["teardown: thrown in teardown", "bad.rhai:2:20", "setup ran"]);
+    teardown.assert_says(107, &["teardown: thrown in teardown", "bad.rhai:2:20", "setup ran"]);
     assert_eq!(completed(&teardown), 3);
 }
 
 #[test]
 fn a_script_that_throws_in_an_iteration_is_judged() {
     let ran = script("fn iteration(ctx) { throw \"in iteration\" }");
-    assert_says(&ran, 99, &["3 × threw", "in iteration", "bad.rhai:2:21", "iteration_errors"]);
+    ran.assert_says(99, &["3 × threw", "in iteration", "bad.rhai:2:21", "iteration_errors"]);
     assert_eq!(ran.metric("iteration_errors", &[])["rate"], 1.0);
     assert_eq!(completed(&ran), 3);
 }
@@ -71,9 +61,9 @@ fn a_script_that_throws_in_an_iteration_is_judged() {
 #[test]
 fn a_script_may_end_its_run_or_fail_it() {
     let ran = script("fn iteration(ctx) { run::abort(\"enough\") }");
-    assert_says(&ran, 108, &["enough"]);
+    ran.assert_says(108, &["enough"]);
     let ran = script("fn iteration(ctx) { run::mark_failed(\"not good\") }");
-    assert_says(&ran, 110, &["not good"]);
+    ran.assert_says(110, &["not good"]);
     assert_eq!(completed(&ran), 3);
 }
 
@@ -109,7 +99,7 @@ fn init_runs_for_the_workers_of_a_scripts_services() {
     let file = workplace.file("answering.rhai", ANSWERING);
     let ran = in_time(|| workplace.run_workload(&[&file]));
     // 4 VUs and 64 workers, each with a number of its own.
-    assert_says(&ran, 0, &["68 inits"]);
+    ran.assert_says(0, &["68 inits"]);
     let checks = ran.metric("checks", &[]);
     assert_eq!((&checks["passes"], &checks["total"]), (&100.into(), &100.into()), "{ran:#?}");
 }
@@ -121,11 +111,7 @@ fn init_that_fails_for_a_worker_only_fails_the_run() {
     let workplace = Workplace::new(WAVETANK);
     let file = workplace.file("answering.rhai", picky);
     let ran = in_time(|| workplace.run_workload(&[&file]));
-    assert_says(
-        &ran,
-        107,
-        &["init of the services' workers: not for workers", "answering.rhai:14"],
-    );
+    ran.assert_says(107, &["init of the services' workers: not for workers", "answering.rhai:14"]);
     assert_eq!(completed(&ran), 0);
 }
 
@@ -143,12 +129,12 @@ fn a_component_that_fails_or_traps_outside_iterations_fails_its_run() {
         [("setup", "setup", 0), ("init", "init of VU 1", 0), ("teardown", "teardown", 3)]
     {
         let fails = component(place);
-        assert_says(&fails, 107, &[&format!("{who}: failed in {place}")]);
+        fails.assert_says(107, &[&format!("{who}: failed in {place}")]);
         assert_eq!(completed(&fails), ran_through, "{fails:#?}");
         let traps = component(&format!("{place}-panic"));
         let place_of_it = "tests/guests/hostile/src/lib.rs:";
         let says = format!("{who}: it panicked: boom in {place}");
-        assert_says(&traps, 107, &[&says, place_of_it]);
+        traps.assert_says(107, &[&says, place_of_it]);
         assert_eq!(completed(&traps), ran_through, "{traps:#?}");
     }
 }
@@ -156,11 +142,11 @@ fn a_component_that_fails_or_traps_outside_iterations_fails_its_run() {
 #[test]
 fn a_component_that_fails_or_traps_in_an_iteration_is_judged() {
     let fails = component("iterate");
-    assert_says(&fails, 99, &["3 × threw", "failed in iterate", "iteration_errors"]);
+    fails.assert_says(99, &["3 × threw", "failed in iterate", "iteration_errors"]);
     assert_eq!((completed(&fails), &fails.metric("guest_traps", &[])["count"]), (3, &Value::Null));
     // Each trap costs the instance; the VU goes on with a fresh one.
     let traps = component("iterate-panic");
-    assert_says(&traps, 99, &["3 × trapped", "boom in iterate", "iteration_errors"]);
+    traps.assert_says(99, &["3 × trapped", "boom in iterate", "iteration_errors"]);
     assert_eq!(completed(&traps), 3);
     assert_eq!(traps.metric("guest_traps", &[])["count"], 3.0);
 }
@@ -183,14 +169,14 @@ fn a_component_that_cannot_describe_itself_does_not_load() {
         in_time(|| workplace.run_workload(&[&file]))
     };
     let trap = described("trap");
-    assert_says(&trap, 104, &["guest.wasm", could_not, "it panicked: boom in describe", "lib.rs:"]);
+    trap.assert_says(104, &["guest.wasm", could_not, "it panicked: boom in describe", "lib.rs:"]);
     let endless = described("loop");
-    assert_says(&endless, 104, &["guest.wasm", could_not, "cut off after 2s of CPU time"]);
+    endless.assert_says(104, &["guest.wasm", could_not, "cut off after 2s of CPU time"]);
     let asking = described("rand");
     let withheld = "`random.integer` is not at hand in `describe`";
-    assert_says(&asking, 104, &["guest.wasm", could_not, withheld]);
+    asking.assert_says(104, &["guest.wasm", could_not, withheld]);
     let wrong = described("text");
-    assert_says(&wrong, 104, &["guest.wasm", "`options` of the description"]);
+    wrong.assert_says(104, &["guest.wasm", "`options` of the description"]);
     for ran in [trap, endless, asking, wrong] {
         assert!(ran.summary.is_none(), "nothing ran: {ran:#?}");
     }

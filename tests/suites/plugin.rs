@@ -7,15 +7,6 @@ use wavetank_tests::command::{Ran, Workplace, repository};
 
 use crate::WAVETANK;
 
-fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
-    assert_eq!(ran.code, code, "{ran:#?}");
-    let shown = format!("{}{}", ran.stdout, ran.stderr);
-    let unbroken = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-    for word in words {
-        assert!(unbroken.contains(word), "no `{word}` in:\n{shown}");
-    }
-}
-
 /// Builds with the caller's Rust; what it compiles is kept between builds, as in a workspace.
 fn build(workplace: &Workplace, folder: &str) -> Ran {
     let mut command = workplace.command(&["plugin", "build", folder]);
@@ -30,9 +21,9 @@ fn a_new_plugin_is_built_and_judged_and_built_again_is_the_same() {
     let mut components = Vec::new();
     for folder in ["here/first-visit", "elsewhere/deeper/first-visit"] {
         let new = workplace.run(&["plugin", "new", folder]);
-        assert_says(&new, 0, &["wavetank plugin build"]);
+        new.assert_says(0, &["wavetank plugin build"]);
         let built = build(&workplace, folder);
-        assert_says(&built, 0, &["first_visit.wasm sha256:", "a workload of"]);
+        built.assert_says(0, &["first_visit.wasm sha256:", "a workload of"]);
         components.push(workplace.path().join(folder).join("first_visit.wasm"));
     }
     let bytes: Vec<_> = components.iter().map(|path| fs::read(path).unwrap()).collect();
@@ -49,12 +40,12 @@ fn a_new_plugin_is_built_and_judged_and_built_again_is_the_same() {
     assert_eq!(checks["rate"], 1.0, "{checks}");
 
     let again = workplace.run(&["plugin", "new", "here/first-visit"]);
-    assert_says(&again, 104, &["is there already, and not empty"]);
+    again.assert_says(104, &["is there already, and not empty"]);
     let source = workplace.path().join("here/first-visit/src/lib.rs");
     let text = fs::read_to_string(&source).unwrap();
     fs::write(&source, text.replace("check(\"found\"", "chekc(\"found\"")).unwrap();
     let broken = build(&workplace, "here/first-visit");
-    assert_says(&broken, 104, &["chekc", "cargo did not build it"]);
+    broken.assert_says(104, &["chekc", "cargo did not build it"]);
     let own: PathBuf = workplace.path().join("here/first-visit/first_visit.wasm");
     assert_eq!(fs::read(own).unwrap(), bytes[0], "what was built stays");
 }
@@ -63,10 +54,10 @@ fn a_new_plugin_is_built_and_judged_and_built_again_is_the_same() {
 fn a_new_service_is_one() {
     let workplace = Workplace::new(WAVETANK);
     let new = workplace.run(&["plugin", "new", "greeter", "--kind", "service"]);
-    assert_says(&new, 0, &[]);
-    assert_says(&build(&workplace, "greeter"), 0, &["greeter.wasm sha256:", "a service of"]);
+    new.assert_says(0, &[]);
+    build(&workplace, "greeter").assert_says(0, &["greeter.wasm sha256:", "a service of"]);
     let shown = workplace.run(&["inspect", "greeter/greeter.wasm"]);
-    assert_says(&shown, 0, &["example.greet", "what is said before the name"]);
+    shown.assert_says(0, &["example.greet", "what is said before the name"]);
 }
 
 #[test]
@@ -74,10 +65,10 @@ fn what_is_no_plugin_is_told() {
     let workplace = Workplace::new(WAVETANK);
     for name in ["Big", "1st", "a_b", ".."] {
         let ran = workplace.run(&["plugin", "new", name]);
-        assert_says(&ran, 104, &["cannot be the name of a plugin"]);
+        ran.assert_says(104, &["cannot be the name of a plugin"]);
     }
     let ran = workplace.run(&["plugin", "new", "a", "--lang", "cobol"]);
-    assert_says(&ran, 104, &["possible values: rust"]);
-    assert_says(&workplace.run(&["plugin", "build", "nowhere"]), 104, &["there is no folder"]);
-    assert_says(&workplace.run(&["plugin", "build"]), 104, &["has no Cargo.toml"]);
+    ran.assert_says(104, &["possible values: rust"]);
+    workplace.run(&["plugin", "build", "nowhere"]).assert_says(104, &["there is no folder"]);
+    workplace.run(&["plugin", "build"]).assert_says(104, &["has no Cargo.toml"]);
 }

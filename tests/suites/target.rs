@@ -41,14 +41,6 @@ fn run(workplace: &Workplace, script: &str, flags: &[&str]) -> Ran {
     ran
 }
 
-fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
-    assert_eq!(ran.code, code, "{ran:#?}");
-    let shown = format!("{}{}", ran.stdout, ran.stderr);
-    for word in words {
-        assert!(shown.contains(word), "no `{word}` in:\n{shown}");
-    }
-}
-
 fn python(program: &str) -> Value {
     json!(["python3", "-u", "-c", program])
 }
@@ -87,7 +79,7 @@ fn until_written(workplace: &Workplace, flags: &[&str], file: &str) -> (Ran, f64
     let stopped = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(stopped.success());
     let ran = workplace.finish(child.wait_with_output().unwrap());
-    assert_says(&ran, 105, &[]);
+    ran.assert_says(105, &[]);
     (ran, number)
 }
 
@@ -129,7 +121,7 @@ fn a_target_is_ready_by_a_line_a_port_and_a_command() {
     ] {
         let flag = declared("py", &json!({ "command": python(&program), "ready": ready }));
         let ran = run(&workplace, &idle(0.2), &[&flag]);
-        assert_says(&ran, 0, &[]);
+        ran.assert_says(0, &[]);
         assert_eq!(target(&ran)["starts"], 1, "{ran:#?}");
         assert_eq!(target(&ran)["unplanned_deaths"], 0, "{ran:#?}");
         let _ = std::fs::remove_file(workplace.path().join("made"));
@@ -156,12 +148,12 @@ fn a_target_is_ready_when_it_answers_on_the_bus() {
     let ask = "export const options = #{ iterations: 1, thresholds: #{ checks: \"rate == 1\" } };\n\
                fn iteration(ctx) { check(\"it answers\", bus::request(\"health\", \"\").ok); }";
     let ran = run(&workplace, ask, &["--bus", &url, &flag]);
-    assert_says(&ran, 0, &[]);
+    ran.assert_says(0, &[]);
     let pid = target(&ran)["pid"].to_string();
     assert!(!runs(&pid), "{pid} outlived its run");
     // The embedded bus is reached by nobody else: that is said before anything is started.
     let flag = declared("service", &json!({ "command": "serve --bus {bus}" }));
-    assert_says(&run(&workplace, ask, &[&flag]), 104, &["asks for {bus}", "--bus nats-server"]);
+    run(&workplace, ask, &[&flag]).assert_says(104, &["asks for {bus}", "--bus nats-server"]);
 }
 
 #[test]
@@ -184,7 +176,7 @@ fn placeholders_and_environment_say_where_the_run_is() {
         &idle(0.1),
         &["--bus", &url, "--db", "sqlite:it.db", "--out", "out", &flag],
     );
-    assert_says(&ran, 0, &[]);
+    ran.assert_says(0, &[]);
     let told = std::fs::read_to_string(workplace.path().join("told")).unwrap();
     let words: Vec<&str> = told.split_whitespace().collect();
     let id = ran.summary.as_ref().unwrap()["run"]["id"].as_str().unwrap();
@@ -205,14 +197,14 @@ fn a_target_that_is_not_ready_ends_the_run_before_it_began() {
     });
     let ran = run(&workplace, &idle(0.1), &[&declared("late", &never)]);
     let words = ["target `late` was not ready within 500ms", "a line with `ready`", "only this"];
-    assert_says(&ran, 113, &words);
+    ran.assert_says(113, &words);
     assert!(!runs(&number_in(&workplace, "pid")), "{ran:#?}");
     let dead =
         json!({ "command": ["sh", "-c", "echo cannot bind; exit 3"], "ready": { "line": "x" } });
     let ran = run(&workplace, &idle(0.1), &[&declared("dead", &dead)]);
-    assert_says(&ran, 113, &["ended before it was ready, with exit status 3", "cannot bind"]);
+    ran.assert_says(113, &["ended before it was ready, with exit status 3", "cannot bind"]);
     let ran = run(&workplace, &idle(0.1), &["--target", "none=./no-such-program --x"]);
-    assert_says(&ran, 113, &["target `none` could not be started", "No such file"]);
+    ran.assert_says(113, &["target `none` could not be started", "No such file"]);
     // One that was ready goes with one that is not.
     let first = declared(
         "first",
@@ -220,7 +212,7 @@ fn a_target_that_is_not_ready_ends_the_run_before_it_began() {
                                            "ready": { "command": "test -s first" } }),
     );
     let ran = run(&workplace, &idle(0.1), &[&first, "--target", "none=./no-such-program"]);
-    assert_says(&ran, 113, &["`none`"]);
+    ran.assert_says(113, &["`none`"]);
     assert!(!runs(&number_in(&workplace, "first")), "{ran:#?}");
 }
 
@@ -230,7 +222,7 @@ fn a_target_that_dies_unplanned_fails_the_run_and_its_figures_are_kept() {
     let dies = "echo it works; sleep 2.5; echo 'out of \\033[31mmemory' >&2; exit 9";
     let flag = declared("frail", &json!({ "command": ["sh", "-c", dies] }));
     let ran = run(&workplace, &idle(5.0), &[&flag]);
-    assert_says(&ran, 113, &["target `frail` died: exit status 9", "it works", "out of"]);
+    ran.assert_says(113, &["target `frail` died: exit status 9", "it works", "out of"]);
     assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'), "{ran:#?}");
     let facts = target(&ran);
     assert_eq!(facts["unplanned_deaths"], 1, "{facts:#}");
@@ -250,7 +242,7 @@ fn a_target_that_does_not_stop_is_killed_after_its_grace() {
         &json!({ "command": ["sh", "-c", deaf], "ready": { "command": "test -s deaf" },
                  "stop": { "grace": "300ms" } }),
     );
-    assert_says(&run(&workplace, &idle(0.1), &[&flag]), 0, &[]);
+    run(&workplace, &idle(0.1), &[&flag]).assert_says(0, &[]);
     assert!(!runs(&number_in(&workplace, "deaf")));
     // It waits without starting anything: a signal that comes while dash forks is lost to its trap.
     let polite =
@@ -260,7 +252,7 @@ fn a_target_that_does_not_stop_is_killed_after_its_grace() {
         &json!({ "command": ["sh", "-c", polite], "ready": { "command": "test -s up" },
                  "stop": { "signal": "INT", "grace": "30s" } }),
     );
-    assert_says(&run(&workplace, &idle(0.1), &[&flag]), 0, &[]);
+    run(&workplace, &idle(0.1), &[&flag]).assert_says(0, &[]);
     assert_eq!(number_in(&workplace, "polite"), "bye");
 }
 
@@ -290,7 +282,7 @@ fn nothing_outlives_a_run() {
         "family",
         &json!({ "command": ["sh", "-c", FAMILY], "ready": { "command": "test -s inner" } }),
     );
-    assert_says(&run(&workplace, &idle(0.3), &[&flag]), 0, &[]);
+    run(&workplace, &idle(0.3), &[&flag]).assert_says(0, &[]);
     for name in ["leader", "child", "session", "inner"] {
         let pid = number_in(&workplace, name);
         assert!(!runs(&pid), "{name}, {pid}, still runs");
@@ -326,7 +318,7 @@ fn what_was_attached_to_lives_on() {
     workplace.file("its.pid", format!("{}\n", own.pid()));
     for flag in [format!("--target=own=pid:{}", own.pid()), "--target=own=pidfile:its.pid".into()] {
         let ran = run(&workplace, &idle(0.3), &[&flag]);
-        assert_says(&ran, 0, &[]);
+        ran.assert_says(0, &[]);
         assert_eq!(target(&ran)["pid"].to_string(), own.pid());
         assert!(target(&ran)["rss_max_bytes"].as_u64().unwrap() > 0, "{ran:#?}");
         assert!(runs(&own.pid()), "it was ended");
@@ -336,7 +328,7 @@ fn what_was_attached_to_lives_on() {
     let ran = run(&workplace, &idle(0.2), &[&format!("--target=own=port:{port}")]);
     assert_eq!(target(&ran)["pid"].as_u64(), Some(u64::from(std::process::id())), "{ran:#?}");
     let ran = run(&workplace, &idle(0.1), &["--target=own=pid:2147483646"]);
-    assert_says(&ran, 113, &["there is no process 2147483646"]);
+    ran.assert_says(113, &["there is no process 2147483646"]);
 }
 
 /// Burns CPU time of so many seconds by its own clock, here and in children, one of which nobody waits
@@ -449,7 +441,7 @@ fn wait(ctx) { sleep(0.02); }
     let burner = "import time\nwhile True:\n  sum(range(1000))";
     let flag = declared("burner", &json!({ "command": python(burner) }));
     let ran = run(&workplace, script, &[&flag]);
-    assert_says(&ran, 0, &["target_cpu_seconds{mode:user}"]);
+    ran.assert_says(0, &["target_cpu_seconds{mode:user}"]);
     let all = ran.metric("target_cpu_seconds", &[])["count"].as_f64().unwrap();
     assert!(all > 0.03, "{ran:#?}");
     // What was not looked at is not zero.
@@ -458,12 +450,12 @@ fn wait(ctx) { sleep(0.02); }
             "target_cpu_seconds{mode:user}\": \"count >",
             &format!("{unseen}\": \"count <"),
         );
-        assert_says(&run(&workplace, &script, &[&flag]), 117, &["no target{target:burnr}"]);
+        run(&workplace, &script, &[&flag]).assert_says(117, &["no target{target:burnr}"]);
     }
     let ratio = script.replace("count{target:burner}", "count{target:burnr}");
-    assert_says(&run(&workplace, &ratio, &[&flag]), 117, &["cpu_each"]);
+    run(&workplace, &ratio, &[&flag]).assert_says(117, &["cpu_each"]);
     let wrong = script.replace("mode:user", "mode:usr");
-    assert_says(&run(&workplace, &wrong, &[&flag]), 104, &["there is no mode `usr`"]);
+    run(&workplace, &wrong, &[&flag]).assert_says(104, &["there is no mode `usr`"]);
 }
 
 #[test]
@@ -478,7 +470,7 @@ fn hostile_output_does_no_harm() {
     let flag =
         declared("loud", &json!({ "command": python(program), "ready": { "line": "at last" } }));
     let ran = run(&workplace, &idle(1.5), &[&flag]);
-    assert_says(&ran, 113, &["ready at last"]);
+    ran.assert_says(113, &["ready at last"]);
     assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'), "{ran:#?}");
     assert!(ran.stderr.len() + ran.stdout.len() < 200_000, "{}", ran.stderr.len());
 }
@@ -494,10 +486,10 @@ fn what_is_declared_wrongly_is_said_before_anything_runs() {
         ("x={\"comand\":\"y\"}", "did you mean `command`?"),
     ] {
         let ran = run(&workplace, &idle(0.1), &["--target", flag]);
-        assert_says(&ran, 104, &["--target", words]);
+        ran.assert_says(104, &["--target", words]);
     }
     let ran = run(&workplace, &idle(0.1), &["--target", "x=true", "--target", "x=true"]);
-    assert_says(&ran, 104, &["two targets `x`"]);
+    ran.assert_says(104, &["two targets `x`"]);
 }
 
 /// A service behind a shell that stamps when it was told to go and when it was back, and is away for a
@@ -551,7 +543,7 @@ fn a_restart_under_load_is_seen_as_the_process_itself_stamped_it() {
     );
     let flags = ["--bus", &url, &flag, "--allow", "target=service"];
     let ran = run(&workplace, BREAKING, &flags);
-    assert_says(&ran, 0, &["stopped 1", "an outage, as users saw it: 1 times"]);
+    ran.assert_says(0, &["stopped 1", "an outage, as users saw it: 1 times"]);
     let (down, up) = (stamps(&workplace, "down")[0], stamps(&workplace, "up")[1]);
     let truth = up - down;
     assert!(truth > 1.4, "{truth}");
@@ -597,7 +589,7 @@ fn a_workload_starts_stops_and_pauses_what_it_was_granted() {
     );
     for grant in ["target=py", "target=*"] {
         let ran = run(&workplace, &once(body), &[&flag, "--allow", grant]);
-        assert_says(&ran, 0, &["all of it"]);
+        ran.assert_says(0, &["all of it"]);
         let facts = target(&ran);
         assert_eq!(
             (&facts["starts"], &facts["planned_stops"]),
@@ -616,7 +608,7 @@ fn a_workload_starts_stops_and_pauses_what_it_was_granted() {
         &once("target::restart(\"py\"); sleep(2);"),
         &[&breaks, "--allow", "target=py"],
     );
-    assert_says(&ran, 113, &["target `py` died: exit status 0"]);
+    ran.assert_says(113, &["target `py` died: exit status 0"]);
 }
 
 #[test]
@@ -630,7 +622,7 @@ fn what_was_not_granted_or_declared_is_misuse() {
         ("target::kill(\"a\\nb\");", vec![flag, "--allow", "target=*"], "declared are one"),
     ] {
         let ran = run(&workplace, &once(body), &flags);
-        assert_says(&ran, 99, &[words]);
+        ran.assert_says(99, &[words]);
     }
     let own = Own::start(&["sleep", "300"]);
     let pid: u64 = own.pid().parse().unwrap();
@@ -641,15 +633,15 @@ fn what_was_not_granted_or_declared_is_misuse() {
         ("target::restart(\"own\");", "does not know how"),
     ] {
         let ran = run(&workplace, &once(body), &[&[attached.as_str()], &allow[..]].concat());
-        assert_says(&ran, 99, &[words]);
+        ran.assert_says(99, &[words]);
         assert!(runs(&own.pid()));
     }
     let attached = declared("own", &json!({ "pid": pid, "allow_stop": true }));
     let stop = once("if !target::stop(\"own\").ok { throw \"it lives\"; }");
     let ran = run(&workplace, &stop, &[&[attached.as_str()], &allow[..]].concat());
-    assert_says(&ran, 0, &[]);
+    ran.assert_says(0, &[]);
     assert!(!runs(&own.pid()));
     let check = workplace.file("check.rhai", once("target::restrt(\"x\");"));
     let ran = workplace.run(&["check", &check]);
-    assert_says(&ran, 104, &["restrt", "restart"]);
+    ran.assert_says(104, &["restrt", "restart"]);
 }

@@ -106,18 +106,16 @@ pub fn prepare(plan: &mut Plan, baseline: Option<&Baseline>) -> Result<(), Faile
                 .help("name an earlier run: --baseline RUN|FILE|latest:TAG"),
         ));
     };
-    let Some(newest) = baseline.runs.last() else {
-        plan.set_baseline(baseline.excused, |_, _, _| None);
-        return Ok(());
-    };
+    let newest = baseline.runs.last();
     // A suite's summary holds several workloads: this one's figures are meant.
-    let part = newest.is_joined().then(|| ("workload".to_owned(), plan.name.clone()));
+    let joined = newest.is_some_and(Summary::is_joined);
+    let part = joined.then(|| ("workload".to_owned(), plan.name.clone()));
     plan.set_baseline(baseline.excused, |metric, selector, aggregate| {
         let mut selector: Selector = selector.clone();
         if let Some((key, value)) = &part {
             selector.0.entry(key.clone()).or_insert_with(|| value.clone());
         }
-        newest.figure(metric, &selector, aggregate)
+        newest?.figure(metric, &selector, aggregate)
     });
     Ok(())
 }

@@ -29,6 +29,8 @@ const TEXT: usize = 240;
 const LONG: usize = 2_000;
 /// Figures of a baseline that changed, in the brief report.
 const MOST_CHANGES: usize = 10;
+/// Remarks of the brief report.
+const MOST_REMARKS: usize = 4;
 /// Rows of one table of the whole report.
 const MOST_ROWS: usize = 400;
 
@@ -73,6 +75,7 @@ pub fn brief(story: &Story) -> String {
     page.table_of_rows(summary, 12);
     let missed: Vec<_> = summary.thresholds.iter().filter(|it| it.status != Status::Pass).collect();
     page.table_of_thresholds(summary, &missed, 8);
+    page.remarks(summary);
     page.operations(summary, 8);
     page.lines.truncate(MOST_LINES);
     let mut text = page.text();
@@ -463,6 +466,19 @@ impl Page {
         lines.iter().take(MOST_CHANGES).for_each(|line| self.line(line));
         if lines.len() > MOST_CHANGES {
             self.line(&format!("- … and {} more", lines.len() - MOST_CHANGES));
+        }
+        self.line("");
+    }
+
+    /// What has to be known of the figures, such as that nothing was there to compare them with.
+    fn remarks(&mut self, summary: &Summary) {
+        self.line("");
+        for remark in summary.remarks.iter().take(MOST_REMARKS) {
+            self.line(&format!("- {}", prose(remark)));
+        }
+        let more = summary.remarks.len().saturating_sub(MOST_REMARKS);
+        if more > 0 {
+            self.line(&format!("- … and {more} more remarks in the whole report"));
         }
         self.line("");
     }

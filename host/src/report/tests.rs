@@ -537,6 +537,8 @@ fn the_brief_report_fits_a_comment() {
         threshold.reason = Some(long.clone());
     }
     told.summary.thresholds = vec![told.summary.thresholds[1].clone(); 300];
+    assert!(markdown::brief(&story()).contains("\n- a remark\n"));
+    told.summary.remarks = vec![long.clone(); 100];
     let page = markdown::brief(&told);
     assert!(page.len() <= markdown::MOST_BYTES, "{}", page.len());
     assert!(page.lines().count() <= markdown::MOST_LINES, "{}", page.lines().count());

@@ -114,8 +114,7 @@ fn figure(text: &str) -> Result<FigureName, String> {
     })
 }
 
-/// `10%` or `0.1`, above 0 and at most 1 000 %.
-/// A part of something, in percent or as a number.
+/// A part of something, as `10%` or `0.1`: above 0 and at most 1 000 %.
 pub(super) fn part(text: &str) -> Result<f64, String> {
     let (number, scale) = match text.trim().strip_suffix('%') {
         Some(percent) => (percent.trim(), 100.0),

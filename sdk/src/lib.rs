@@ -34,6 +34,8 @@
 //! # fn main() {}
 //! ```
 //!
+//! From nothing to a plugin that CI runs: [`guide`].
+//!
 //! **Failure and misuse.** What the system under test does wrong is data: calls return it inside
 //! `Ok(Err(failure))`, and the host has counted it. Only misuse (a subject with a space, an op that
 //! was not declared) is thrown with `?`; it becomes the iteration's error. See [`Measured`].
@@ -49,6 +51,7 @@ pub mod bindings;
 pub mod bus;
 pub mod database;
 mod guest;
+pub mod guide;
 pub mod random;
 pub mod target;
 pub mod time;

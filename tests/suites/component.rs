@@ -335,6 +335,21 @@ fn misuse_is_told_to_the_guest_and_becomes_the_iterations_error() {
 }
 
 #[test]
+fn refused_calls_are_counted_and_told_also_where_the_guest_keeps_them_to_itself() {
+    run(async {
+        let shard = Shard::hostile(small()).await;
+        let mut user = shard.user(1);
+        for exec in ["caught", "caught", "reserved", "caught"] {
+            drop(user.iterate(exec).await);
+        }
+        let Cell::Counter(refused) = shard.measured(Builtin::GuestRefused) else { panic!() };
+        assert_eq!(refused, 4.0);
+        let told = shard.lines().into_iter().filter(|line| line.contains("refused: "));
+        assert_eq!(told.count(), 3, "another one than before, each");
+    });
+}
+
+#[test]
 fn output_is_logged_line_by_line_and_bounded() {
     run(async {
         let shard = Shard::hostile(small()).await;

@@ -1,11 +1,11 @@
 //! From nothing to a judged run, as a plugin's author goes: begun, built, run. The builds are cargo's own,
 //! from the registry that it is set up for.
 
-use std::{fs, path::PathBuf};
+use std::{fs, io::BufRead as _, path::PathBuf};
 
 use wavetank_tests::command::{Ran, Workplace, repository};
 
-use crate::WAVETANK;
+use crate::{WAVETANK, input::in_time};
 
 /// Builds with the caller's Rust; what it compiles is kept between builds, as in a workspace.
 fn build(workplace: &Workplace, folder: &str) -> Ran {
@@ -39,6 +39,25 @@ fn a_new_plugin_is_built_and_judged_and_built_again_is_the_same() {
     assert!(checks["total"].as_u64() > Some(0), "{checks}");
     assert_eq!(checks["rate"], 1.0, "{checks}");
 
+    let own = components[0].to_str().unwrap();
+    let checked = workplace.run(&["plugin", "check", own]);
+    checked.assert_says(
+        0,
+        &["first-visit 0.1.0: a workload for wavetank:workload 0.1.", "it uses the database"],
+    );
+    // Every call to the host, from the same seed the same each time.
+    let tested = workplace.run(&["plugin", "test", own]);
+    tested.assert_says(
+        0,
+        &[
+            "vu 0: db::execute(CREATE TABLE visits (name TEXT); 0 values)",
+            "vu 1: db::execute(INSERT INTO visits (name) VALUES (?); 1 values)",
+            "check found: 3 of 3",
+            "3 iterations, 0 errors",
+        ],
+    );
+    assert_eq!(workplace.run(&["plugin", "test", own]).stdout, tested.stdout);
+
     let again = workplace.run(&["plugin", "new", "here/first-visit"]);
     again.assert_says(104, &["is there already, and not empty"]);
     let source = workplace.path().join("here/first-visit/src/lib.rs");
@@ -58,6 +77,78 @@ fn a_new_service_is_one() {
     build(&workplace, "greeter").assert_says(0, &["greeter.wasm sha256:", "a service of"]);
     let shown = workplace.run(&["inspect", "greeter/greeter.wasm"]);
     shown.assert_says(0, &["example.greet", "what is said before the name"]);
+    let test = |flags: &[&str]| {
+        workplace.run(&[&["plugin", "test", "greeter/greeter.wasm"], flags].concat())
+    };
+    test(&[])
+        .assert_says(0, &["sent to example.greet: {}", "replied: {\"text\":\"hello, stranger\"}"]);
+    let sent = ["--send", "example.greet={\"name\":\"you\"}", "-p", "greeting=hi"];
+    test(&sent)
+        .assert_says(0, &["replied: {\"text\":\"hi, you\"}", "1 messages, 0 without a reply"]);
+    let nobody = test(&["--send", "example.other=1"]);
+    nobody.assert_says(0, &["no reply", "1 messages, 1 without a reply"]);
+    test(&["--send", "a b=1"]).assert_says(104, &["nothing can be sent to `a b`"]);
+    workplace.run(&["plugin", "check", "greeter/greeter.wasm"]).assert_says(0, &["a service for"]);
+}
+
+#[test]
+fn under_a_virtual_clock_an_hour_is_over_at_once_and_a_fault_is_told() {
+    let workplace = Workplace::new(WAVETANK);
+    let script = |body: &str| {
+        let head = "export const options = #{ scenarios: #{ main: #{ executor: \"constant-vus\", vus: 9, duration: \"1h\", iteration_timeout: \"2h\" } } };";
+        let setup = "fn setup(ctx) { db::execute(\"CREATE TABLE t (n INTEGER)\"); () }";
+        workplace.file("slow.rhai", format!("{head}\n{setup}\nfn iteration(ctx) {{ {body} }}\n"))
+    };
+    let test =
+        |file: &str| in_time(|| workplace.run(&["plugin", "test", file, "--iterations", "2"]));
+    let slow = script(
+        "db::execute(\"INSERT INTO t (n) VALUES (?)\", [ctx.random.int(1, 1000000)]); sleep(\"1h\"); \
+         check(\"kept\", db::query(\"SELECT count(*) AS n FROM t\").rows[0].n == ctx.iteration + 1);",
+    );
+    let words = ["vu 1: sleep(3600s)", "check kept: 2 of 2", "2 iterations, 0 errors, 0 cut off"];
+    test(&slow).assert_says(0, &words);
+    let thrown = test(&script("if ctx.iteration == 1 { throw \"not today\" }"));
+    thrown.assert_says(99, &["1 × threw", "not today", "2 iterations, 1 errors, 0 cut off"]);
+    let stuck = test(&script("let n = 0; loop { n += 1 }"));
+    stuck.assert_says(99, &["cpu_timeout"]);
+}
+
+#[test]
+fn what_a_suite_does_not_grant_is_told_with_what_to_add() {
+    let workplace = Workplace::new(WAVETANK);
+    let plugin = repository().join("target/guests/wasm32-wasip2/release/stats_queries.wasm");
+    fs::copy(plugin, workplace.path().join("mine.wasm")).unwrap();
+    let suite = |grants: &str| {
+        let text = format!("name = \"s\"\n[[workloads]]\nworkload = \"mine.wasm\"\n{grants}\n");
+        workplace.file("s.toml", text);
+        workplace.run(&["plugin", "check", "mine.wasm", "--suite", "s.toml"])
+    };
+    let bus = "add `bus = [\"SUBJECT\"]` to its `grants`";
+    suite("").assert_says(104, &["imports `bus`, and `s.toml` does not grant it", bus]);
+    suite("grants = { request = [\"rosey.>\"] }")
+        .assert_says(0, &["it sends and receives messages"]);
+    workplace.file("other.toml", "name = \"o\"\n[[workloads]]\nworkload = \"other.wasm\"\n");
+    let other = workplace.run(&["plugin", "check", "mine.wasm", "--suite", "other.toml"]);
+    other.assert_says(104, &["`other.toml` does not run `mine.wasm`"]);
+    workplace.file("a.rhai", "fn iteration(ctx) {}");
+    let script = workplace.run(&["plugin", "check", "a.rhai"]);
+    script.assert_says(104, &["is a script, and no plugin"]);
+}
+
+#[test]
+fn a_watched_script_is_tested_again_when_it_changes() {
+    let workplace = Workplace::new(WAVETANK);
+    let file = workplace.file("w.rhai", "fn iteration(ctx) { log(\"first\"); }");
+    let mut child = workplace.start(&["plugin", "test", &file, "--watch"]);
+    let mut lines =
+        std::io::BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("first")), "it ended");
+    // As an editor saves: another file in its place.
+    workplace.file("new", "fn iteration(ctx) { log(\"second\"); }");
+    fs::rename(workplace.path().join("new"), workplace.path().join("w.rhai")).unwrap();
+    assert!(lines.any(|line| line.contains("second")), "it ended");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

@@ -617,8 +617,8 @@ fn what_was_not_granted_or_declared_is_misuse() {
     let flag = "--target=one=sleep 300";
     for (body, flags, words) in [
         ("target::stop(\"one\");", vec![], "this run has no targets"),
-        ("target::stop(\"one\");", vec![flag], "add --allow target=one"),
-        ("target::stop(\"one\");", vec![flag, "--allow", "target=two"], "add --allow target=one"),
+        ("target::stop(\"one\");", vec![flag], "add `--allow target=one`"),
+        ("target::stop(\"one\");", vec![flag, "--allow", "target=two"], "add `--allow target=one`"),
         ("target::kill(\"a\\nb\");", vec![flag, "--allow", "target=*"], "declared are one"),
     ] {
         let ran = run(&workplace, &once(body), &flags);

@@ -231,13 +231,17 @@
       return (q >= 99.9 ? q.toFixed(Math.max(1, Math.ceil(x) - 2)) : digits(q)) + " %";
     };
     const last = Math.max(1, ...subject.curve[0]);
+    // Of the baseline a few percentiles are known, and nothing between them.
+    const base = subject.base_curve;
     const marks = [0, Math.log10(2), 1, 2, 3, 4, 5, 6, 7, 8].filter((x) => x <= last + 0.01 && (last < 3.5 || x === 0 || x >= 1));
     put(host, {
       scales: { x: { time: false, range: () => [0, last] }, y: logScale() },
       cursor: { drag: { x: true, y: false }, y: false },
-      series: [{ label: "percentile", value: (u, v) => (v == null ? "–" : label(v)) }, line("at most", subject.unit, 0, { paths: uPlot.paths.stepped({ align: -1 }) })],
+      series: [{ label: "percentile", value: (u, v) => (v == null ? "–" : label(v)) },
+        line("at most", subject.unit, 0, { paths: uPlot.paths.stepped({ align: -1 }), spanGaps: true }),
+        ...(base ? [line("baseline at most", subject.unit, 1, { paths: () => null, points: { show: true, size: 9 } })] : [])],
       axes: [axis({ size: 34, splits: () => marks, values: () => marks.map((x) => (x === 0 ? "0 %" : label(x))) }), yAxis(subject.unit)],
-    }, subject.curve, null);
+    }, base ? uPlot.join([subject.curve, base]) : subject.curve, null);
   };
 
   const drawSubject = (chapter) => {

@@ -398,6 +398,10 @@ pub enum PluginAction {
     New(NewArgs),
     /// Make the component of a plugin's folder; the same files give the same bytes
     Build(BuildArgs),
+    /// Say whether a plugin is one that can be run and shipped, and what it asks for
+    Check(PluginCheckArgs),
+    /// Run a workload's or service's lifecycle by itself, and show every call to the host
+    Test(TestArgs),
     /// Write down, beside it, which files it is made of; `run --locked` runs nothing else
     Lock(LockArgs),
 }
@@ -438,6 +442,46 @@ pub struct BuildArgs {
     /// The plugin's folder
     #[arg(value_name = "DIR", default_value = ".")]
     pub folder: PathBuf,
+}
+
+/// `wavetank plugin check`
+#[derive(Debug, Args)]
+pub struct PluginCheckArgs {
+    /// A `.wasm` component
+    #[arg(value_name = "PLUGIN")]
+    pub plugin: PathBuf,
+    /// A suite that runs it: whether it grants what the plugin asks for
+    #[arg(long, value_name = "SUITE")]
+    pub suite: Option<PathBuf>,
+}
+
+/// `wavetank plugin test`
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// A plugin's folder, which is built first, a `.wasm` component or a `.rhai` script
+    #[arg(value_name = "PLUGIN", default_value = ".")]
+    pub plugin: PathBuf,
+    /// Sets a parameter of the workload
+    #[arg(short = 'p', long = "param", value_name = "KEY=VALUE", value_parser = pair)]
+    pub parameters: Vec<(String, String)>,
+    /// Gives the workload a secret from an environment variable
+    #[arg(long, value_name = "KEY=VAR", value_parser = pair)]
+    pub secret_env: Vec<(String, String)>,
+    /// Runs only this scenario
+    #[arg(long, value_name = "NAME")]
+    pub scenario: Option<String>,
+    /// Iterations of each scenario
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub iterations: u64,
+    /// Seed of all randomness
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Sends a service this message, not `{}` to each of its subjects; repeat for more
+    #[arg(long, value_name = "SUBJECT=PAYLOAD", value_parser = pair)]
+    pub send: Vec<(String, String)>,
+    /// Tests it again whenever one of its files changes, until stopped
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `wavetank plugin lock`

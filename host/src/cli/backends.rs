@@ -17,6 +17,7 @@ use super::{
     Failed, args::WorkloadArgs, load, lock::digest_of, machine, print::say, target as targets,
 };
 use crate::{
+    clock::Clock,
     diagnostic::Diagnostic,
     plan::{Backend, Limits, Plan, Ready, TargetPlan, TargetSource, TargetStop, suite::Service},
     primitive::{bus, database},
@@ -199,6 +200,8 @@ impl Backends {
             workload: Arc::new(service.program.clone()),
             bus: self.bus.clone(),
             database: self.database.clone(),
+            clock: Clock::real(),
+            trace: false,
             events,
             stop: StopSignal::new(),
             name: service.declared.name.clone(),

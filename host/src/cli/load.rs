@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    plan::{DatabaseGrant, Grants, Limits, Overrides, Plan, PlanInput, QUICK, Shortcuts},
+    plan::{DatabaseGrant, Giver, Grants, Limits, Overrides, Plan, PlanInput, QUICK, Shortcuts},
     verdict::Cause,
     workload::{LoadError, LoadInput, Program},
 };
@@ -59,6 +59,7 @@ impl Reach {
                 Some(true) | None => DatabaseGrant::Write,
             },
             targets: targets.clone(),
+            giver: Giver::Hand,
         }
     }
 }

@@ -1,7 +1,10 @@
-//! `wavetank plugin`: what workloads are as products: begun, built, pinned.
+//! `wavetank plugin`: what workloads are as products: begun, built, tried, pinned.
 
 mod build;
+mod check;
 mod new;
+mod test;
+mod watch;
 
 use std::{
     collections::BTreeSet,
@@ -30,7 +33,9 @@ const TEXT: usize = 160;
 pub fn plugin(action: &PluginAction) -> Result<ExitCode, Failed> {
     match action {
         PluginAction::New(args) => new::new(args)?,
-        PluginAction::Build(args) => build::build(args)?,
+        PluginAction::Build(args) => drop(build::build(args)?),
+        PluginAction::Check(args) => return check::check(args),
+        PluginAction::Test(args) => return test::test(args),
         PluginAction::Lock(args) => lock(args)?,
     }
     Ok(ExitCode::SUCCESS)

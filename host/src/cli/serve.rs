@@ -25,6 +25,7 @@ use super::{
     signals,
 };
 use crate::{
+    clock::Clock,
     diagnostic::Diagnostic,
     plan::Plan,
     primitive::{bus, database},
@@ -173,6 +174,8 @@ async fn drive(
             workload: Arc::new(program.clone()),
             bus: bus.clone(),
             database: database.clone(),
+            clock: Clock::real(),
+            trace: false,
             events,
             stop,
             name: args.name.clone().unwrap_or_else(|| name(program, plan)),

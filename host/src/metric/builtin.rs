@@ -112,5 +112,6 @@ builtins! {
     GuestHostCalls "guest_host_calls" Counter Count "Calls from guests to the host.";
     GuestMemoryBytes "guest_memory_bytes" Gauge Bytes "Memory of the largest guest seen.";
     GuestTraps "guest_traps" Counter Count "Guests that trapped and were replaced.";
+    GuestRefused "guest_refused" Counter Count "Calls of components that were refused: not granted, or against the contract.";
     SeriesFolded "series_folded" Counter Count "Samples folded into `other` because the limit on series was reached.";
 }

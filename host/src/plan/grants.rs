@@ -13,6 +13,16 @@ pub enum DatabaseGrant {
     Write,
 }
 
+/// Who gives it: where more of it is to be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Giver {
+    /// Whoever runs a workload by itself, by flags.
+    #[default]
+    Hand,
+    /// A suite, which grants nothing by default.
+    Suite,
+}
+
 /// What a component may use of the bus and the database, and any workload of the targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grants {
@@ -26,6 +36,8 @@ pub struct Grants {
     pub database: DatabaseGrant,
     /// Targets that may be started and stopped, by name; `*` for all. Asked of scripts, too.
     pub targets: Vec<String>,
+    /// Who gives it.
+    pub giver: Giver,
 }
 
 impl Default for Grants {
@@ -36,14 +48,23 @@ impl Default for Grants {
 }
 
 impl Grants {
-    /// Nothing.
+    /// Nothing of a suite's.
     pub const NONE: Self = Self {
         publish: Vec::new(),
         request: Vec::new(),
         subscribe: Vec::new(),
         database: DatabaseGrant::None,
         targets: Vec::new(),
+        giver: Giver::Suite,
     };
+
+    /// The line that would add something: a flag's value, or a key of a suite's `grants` and what it holds.
+    pub fn line_to_add(&self, flag: &str, key: &str, value: &str) -> String {
+        match self.giver {
+            Giver::Hand => format!("add `--allow {flag}`"),
+            Giver::Suite => format!("add `{key} = {value}` to its `grants` in the suite"),
+        }
+    }
 
     /// One pattern for every use of the bus.
     pub fn bus(pattern: &str, database: DatabaseGrant) -> Self {
@@ -54,6 +75,7 @@ impl Grants {
             subscribe: patterns,
             database,
             targets: Vec::new(),
+            giver: Giver::Hand,
         }
     }
 }

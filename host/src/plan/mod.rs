@@ -32,7 +32,7 @@ pub mod threshold;
 pub use build::{Backends, Consumer, MetricDeclaration, Plan, PlanInput};
 pub use derived::{Derived, DerivedKind, Formula, Growth, Per, ScalingValue, SearchValue};
 pub use forecast::{Forecast, MeanAndPeak, Point, ScenarioForecast};
-pub use grants::{DatabaseGrant, Grants};
+pub use grants::{DatabaseGrant, Giver, Grants};
 pub use limits::Limits;
 pub use options::{Options, Overrides, Shortcuts};
 pub use quantity::{format_duration, parse_bytes, parse_duration};

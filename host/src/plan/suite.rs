@@ -29,7 +29,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Backend, DatabaseGrant, Grants, Priority, Row, TargetPlan, declare, document,
+    Backend, DatabaseGrant, Giver, Grants, Priority, Row, TargetPlan, declare, document,
     quantity::shown,
     section::{Item, Places, Section, listed, suggestion},
 };
@@ -568,6 +568,7 @@ fn grants(item: &Item<'_>) -> Result<Grants, Diagnostic> {
         subscribe: with("subscribe")?,
         database: section.choice("database", &access)?,
         targets: strings(&section, "targets")?,
+        giver: Giver::Suite,
     })
 }
 

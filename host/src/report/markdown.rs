@@ -6,7 +6,7 @@
 //! [`escape`]: it is shown as it is written, mentions nobody, links nowhere and opens no markup.
 
 use super::{
-    comparison, escape, first,
+    comparison, cost, escape, first,
     quantity::{digits, known, per_second, quantity, share, time},
     story::Story,
     terminal::{bound, is_share, is_shown, observation, percent, seconds},
@@ -388,6 +388,11 @@ impl Page {
             "written:", "network:",
         ];
         self.table(&heads, rows, MOST_ROWS);
+        self.line("");
+        for cost in cost::costs(summary) {
+            let name = cost.workload.unwrap_or("the workload");
+            self.line(&format!("- {} itself: {}", text(name), cost.words()));
+        }
     }
 
     fn checks(&mut self, summary: &Summary) {

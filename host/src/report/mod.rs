@@ -6,6 +6,7 @@
 //! nothing another format but through that format's own escape.
 
 pub mod comparison;
+mod cost;
 mod course;
 pub mod csv;
 mod escape;

@@ -11,7 +11,7 @@ mod targets;
 use anstyle::{AnsiColor, Style};
 
 use super::{
-    comparison,
+    comparison, cost,
     printable::printable,
     quantity::{digits, known, per_second, quantity, share, time},
 };
@@ -400,12 +400,9 @@ impl Page {
                 bound(lag, "max", lag.max, Unit::Nanoseconds)
             ));
         }
-        if let Some(guest) = summary.trend("guest_cpu_time") {
-            self.line(&format!(
-                "  guest CPU per iteration p50 {}, p99 {}",
-                bound(guest, "p(50)", guest.p50, Unit::Nanoseconds),
-                bound(guest, "p(99)", guest.p99, Unit::Nanoseconds)
-            ));
+        for cost in cost::costs(summary) {
+            let name = cost.workload.unwrap_or("the workload itself");
+            self.note(2, &format!("{}: {}", printable(name, TEXT), cost.words()));
         }
         self.line(&format!(
             "  an empty operation {}, a clock read {}",

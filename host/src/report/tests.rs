@@ -297,7 +297,7 @@ fn chronicle(intervals: u64, each_s: u64, operations: usize) -> Chronicle {
     }
 }
 
-fn story() -> Story {
+pub(super) fn story() -> Story {
     let mut whole = summary();
     whole["baseline"] = baseline::found();
     let summary: Summary = serde_json::from_value(whole).expect("a summary");

@@ -70,8 +70,27 @@ pub struct BaseTime {
     pub op: Option<String>,
     /// 50th percentile, in the metric's unit; null where censored samples leave it open.
     pub p50: Option<f64>,
+    /// 90th percentile, likewise.
+    #[serde(default)]
+    pub p90: Option<f64>,
+    /// 95th percentile, likewise.
+    #[serde(default)]
+    pub p95: Option<f64>,
     /// 99th percentile, likewise.
     pub p99: Option<f64>,
+    /// 99.9th percentile, likewise.
+    #[serde(default)]
+    pub p999: Option<f64>,
+}
+
+impl BaseTime {
+    /// What is known of it, by percentile.
+    pub fn percentiles(&self) -> impl Iterator<Item = (f64, f64)> {
+        let Self { p50, p90, p95, p99, p999, .. } = *self;
+        [(50.0, p50), (90.0, p90), (95.0, p95), (99.0, p99), (99.9, p999)]
+            .into_iter()
+            .filter_map(|(percent, time)| Some((percent, time?)))
+    }
 }
 
 /// A run that was compared.
@@ -165,9 +184,11 @@ fn base_times(base: &[&Summary]) -> Vec<BaseTime> {
             let figures: Vec<f64> = base.iter().filter_map(|run| wanted.figure(run)).collect();
             comparison::median(&figures)
         };
-        let (p50, p99) = (percentile(50.0), percentile(99.0));
-        if p50.is_some() || p99.is_some() {
-            times.push(BaseTime { workload: workload.unwrap_or_default(), metric, op, p50, p99 });
+        let [p50, p90, p95, p99, p999] = [50.0, 90.0, 95.0, 99.0, 99.9].map(percentile);
+        let workload = workload.unwrap_or_default();
+        let time = BaseTime { workload, metric, op, p50, p90, p95, p99, p999 };
+        if time.percentiles().next().is_some() {
+            times.push(time);
         }
         if times.len() == MOST_TIMES {
             break;

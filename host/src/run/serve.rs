@@ -50,6 +50,10 @@ pub struct ServeInput {
     pub bus: bus::Source,
     /// The database. The caller opened it and closes it.
     pub database: database::Source,
+    /// The timeline of what it measures: real, or virtual for a test.
+    pub clock: Clock,
+    /// Whether each host call is logged.
+    pub trace: bool,
     /// Who watches. Never waited for.
     pub events: mpsc::Sender<Event>,
     /// Stops it.
@@ -87,7 +91,7 @@ struct Books {
 }
 
 async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause, String)> {
-    let (names, clock) = (Names::hiding(input.hidden), Clock::real());
+    let (names, clock) = (Names::hiding(input.hidden), input.clock);
     let shared = Arc::new(Shared {
         scenarios: Vec::new(),
         // The one thread there is has services and no VUs.
@@ -110,7 +114,7 @@ async fn live(input: ServeInput, ready: impl FnOnce(usize)) -> Result<(), (Cause
         outages: Arc::default(),
         clock,
         names,
-        trace: false,
+        trace: input.trace,
     });
     shared.workload.reserve(u32::try_from(input.concurrency).unwrap_or(u32::MAX));
     let (reports, mut told) = mpsc::unbounded_channel();

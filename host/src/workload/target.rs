@@ -45,9 +45,13 @@ impl Targets {
         };
         if !self.grants.targets.iter().any(|granted| granted == "*" || granted == name) {
             return Err(Misuse::new(format!(
-                "{}: this workload was not granted it: add --allow target={name}, or grant it in the \
-                 suite",
-                call()
+                "{}: this workload was not granted it: {}",
+                call(),
+                self.grants.line_to_add(
+                    &format!("target={}", name.escape_debug()),
+                    "targets",
+                    &format!("[\"{}\"]", name.escape_debug())
+                )
             )));
         }
         scope.about_to_wait();

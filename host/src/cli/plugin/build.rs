@@ -30,8 +30,8 @@ const TARGET: &str = "wasm32-wasip2";
 /// What separates cargo's encoded flags.
 const SEPARATOR: &str = "\u{1f}";
 
-/// Runs the subcommand.
-pub fn build(args: &BuildArgs) -> Result<(), Failed> {
+/// Runs the subcommand; where the component is.
+pub fn build(args: &BuildArgs) -> Result<PathBuf, Failed> {
     let folder = fs::canonicalize(&args.folder).map_err(|error| {
         configuration(
             Diagnostic::new(format!("there is no folder `{}`: {error}", args.folder.display()))
@@ -60,7 +60,7 @@ pub fn build(args: &BuildArgs) -> Result<(), Failed> {
     };
     out(&format!("{} {}", component.display(), digest_of(&program)));
     say(&format!("a {world} of {:.0} KB", bytes as f64 / 1e3));
-    Ok(())
+    Ok(component)
 }
 
 /// The component that cargo makes of a folder.

@@ -415,6 +415,7 @@ impl Axis {
             "bounds": bounds,
             "heat": heat,
             "curve": curve(&all, unit),
+            "base_curve": base.map(|it| base_curve(it, unit)),
         }))
     }
 }
@@ -537,6 +538,13 @@ fn curve(all: &Spread, unit: f64) -> [Vec<Value>; 2] {
         }
     }
     curve
+}
+
+/// What is known of the baseline's, on the same axis.
+fn base_curve(base: &BaseTime, unit: f64) -> [Vec<Value>; 2] {
+    let nines = |percent: f64| short(-(1.0 - percent / 100.0).log10());
+    let points = base.percentiles();
+    points.map(|(percent, time)| (nines(percent), short(time.max(unit)))).unzip().into()
 }
 
 fn stages(asked: &[Asked]) -> Vec<Value> {

@@ -7,6 +7,7 @@ use crate::{
     metric::Unit,
     plan::Severity,
     report::{
+        cost,
         course::{self, Course},
         first,
         printable::printable,
@@ -502,6 +503,10 @@ impl Page<'_> {
                 ));
             }
         }
+        facts.extend(cost::costs(summary).into_iter().map(|cost| {
+            let name = cost.workload.map_or_else(String::new, |name| format!("{}: ", text(name)));
+            ("a workload itself", format!("{name}{}", cost.words()))
+        }));
         for (count, words) in [
             (runner.cold_vus, "VUs made while an arrival waited"),
             (runner.rested_vus, "VUs that rested"),

@@ -22,7 +22,7 @@ pub(super) fn found() -> Value {
             finding("db_query_duration.mean", 1e6, 1e6, "no_change"),
         ],
         "base_times": [
-            { "workload": "", "metric": "bus_request_duration", "op": "get", "p50": 4e6, "p99": 8e6 },
+            { "workload": "", "metric": "bus_request_duration", "op": "get", "p50": 4e6, "p90": 6e6, "p99": 8e6 },
             { "workload": "", "metric": "bus_request_duration", "op": null, "p50": 3.5e6, "p99": null },
         ],
     })
@@ -62,6 +62,12 @@ fn a_baseline_is_told_in_words_first_and_not_at_all_where_there_is_none() {
         Value::Null,
     ];
     assert_eq!(bases, expected);
+    // As points on the axis of nines: one, two.
+    assert_eq!(
+        subjects[2]["base_curve"],
+        json!([[0.301, 1, 2], [4_000_000, 6_000_000, 8_000_000]])
+    );
+    assert_eq!(subjects[3]["base_curve"], Value::Null);
 
     told.summary.baseline = None;
     for page in [markdown::render(&told), markdown::brief(&told), html::render(&told)] {

@@ -325,6 +325,8 @@ fn the_times_of_the_base_are_those_that_it_has() {
     let metric = "bus_request_duration";
     assert_eq!(names, [(metric, None), (metric, Some("a")), (metric, Some("b"))]);
     assert_eq!((found[0].p50, found[0].p99), (Some(100.0), Some(198.0)));
+    let all: Vec<_> = found[0].percentiles().collect();
+    assert_eq!(all, [(50.0, 100.0), (90.0, 180.0), (95.0, 190.0), (99.0, 198.0), (99.9, 200.0)]);
     assert_eq!((found[2].p50, found[2].p99), (Some(150.0), Some(199.0)));
     // Where censored samples leave a figure open there is none, and the other run's alone is left.
     let open = base_times(&[&two]);

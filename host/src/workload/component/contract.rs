@@ -202,6 +202,11 @@ pub(super) fn explain(error: &wasmtime::Error) -> Diagnostic {
 }
 
 impl Contract {
+    /// Whether it imports one of our interfaces, by its short name.
+    pub fn asks_for(&self, name: &str) -> bool {
+        self.imports.iter().any(|import| interface(import) == Some(name))
+    }
+
     /// Its imports in words, for `inspect`: what it may do if it is granted.
     pub fn in_words(&self) -> Vec<&'static str> {
         let mut words: Vec<_> = self

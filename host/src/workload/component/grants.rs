@@ -13,15 +13,15 @@ use crate::{
 
 impl Grants {
     pub(super) fn publish(&self, subject: &str) -> Result<(), Misuse> {
-        subject_granted(&self.publish, "publish to", subject)
+        self.subject(&self.publish, ("publish", "publish to"), subject)
     }
 
     pub(super) fn request(&self, subject: &str) -> Result<(), Misuse> {
-        subject_granted(&self.request, "send requests to", subject)
+        self.subject(&self.request, ("request", "send requests to"), subject)
     }
 
     pub(super) fn subscribe(&self, pattern: &str) -> Result<(), Misuse> {
-        subject_granted(&self.subscribe, "subscribe to", pattern)
+        self.subject(&self.subscribe, ("subscribe", "subscribe to"), pattern)
     }
 
     /// A connection reaches the bus and no subject: any grant of the bus allows it.
@@ -30,45 +30,53 @@ impl Grants {
         if granted.iter().any(|patterns| !patterns.is_empty()) {
             return Ok(());
         }
-        Err(Misuse::new(
-            "this component has no bus to connect to: grant it with `--allow bus=PATTERN` or in the suite",
-        ))
+        Err(Misuse::new(format!(
+            "this component has no bus to connect to: {}",
+            self.line_to_add("bus=PATTERN", "bus", "[\"PATTERN\"]")
+        )))
     }
 
     pub(super) fn database(&self, wanted: DatabaseGrant) -> Result<(), Misuse> {
         if self.database >= wanted {
             return Ok(());
         }
-        Err(Misuse::new(match (self.database, wanted) {
-            (DatabaseGrant::Read, _) => {
-                "this component may only read the database: grant `--allow db` to let it write"
+        let what = match self.database {
+            DatabaseGrant::None => "this component has no database",
+            DatabaseGrant::Read | DatabaseGrant::Write => {
+                "this component may only read the database"
             }
-            _ => "this component has no database: grant it with `--allow db` or `--allow db=read`",
-        }))
+        };
+        let access = if wanted == DatabaseGrant::Read { "\"read\"" } else { "\"write\"" };
+        Err(Misuse::new(format!("{what}: {}", self.line_to_add("db", "database", access))))
     }
-}
 
-fn subject_granted(granted: &[String], what: &str, subject: &str) -> Result<(), Misuse> {
-    if bus::is_reserved(subject) {
-        return Err(Misuse::new(format!(
-            "a component may not {what} `{}`: inboxes and `$…` subjects are the server's, `_wavetank.…` \
-             is the host's; replies and JetStream have calls of their own",
-            subject.escape_debug()
-        )));
+    fn subject(
+        &self,
+        granted: &[String],
+        (key, what): (&str, &str),
+        subject: &str,
+    ) -> Result<(), Misuse> {
+        let shown = subject.escape_debug();
+        if bus::is_reserved(subject) {
+            return Err(Misuse::new(format!(
+                "a component may not {what} `{shown}`: inboxes and `$…` subjects are the server's, \
+                 `_wavetank.…` is the host's; replies and JetStream have calls of their own",
+            )));
+        }
+        if granted.iter().any(|pattern| pattern == ">" || bus::contains(pattern, subject)) {
+            return Ok(());
+        }
+        Err(Misuse::new(format!(
+            "this component may not {what} `{shown}`: {}",
+            self.line_to_add(&format!("bus={shown}"), key, &format!("[\"{shown}\"]"))
+        )))
     }
-    if granted.iter().any(|pattern| pattern == ">" || bus::contains(pattern, subject)) {
-        return Ok(());
-    }
-    Err(Misuse::new(format!(
-        "this component may not {what} `{}`: grant it with `--allow bus={}` or in the suite",
-        subject.escape_debug(),
-        subject.escape_debug()
-    )))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Giver;
 
     #[test]
     fn reserved_subjects_are_never_raw() {
@@ -83,13 +91,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_granted_is_refused_by_name() {
-        let some = Grants { database: DatabaseGrant::Read, ..Grants::NONE };
-        assert!(some.connect().unwrap_err().0.contains("--allow bus=PATTERN"));
+    fn what_is_not_granted_is_refused_with_the_line_to_add() {
+        let suite = Grants { database: DatabaseGrant::Read, ..Grants::NONE };
+        let hand = Grants { giver: Giver::Hand, ..suite.clone() };
+        for (grants, connect, publish, write) in [
+            (
+                &suite,
+                "`bus = [\"PATTERN\"]`",
+                "`publish = [\"orders.new\"]`",
+                "`database = \"write\"`",
+            ),
+            (&hand, "`--allow bus=PATTERN`", "`--allow bus=orders.new`", "`--allow db`"),
+        ] {
+            assert!(grants.connect().unwrap_err().0.contains(connect));
+            assert!(grants.publish("orders.new").unwrap_err().0.contains(publish));
+            assert_eq!(grants.database(DatabaseGrant::Read), Ok(()));
+            let refused = grants.database(DatabaseGrant::Write).unwrap_err().0;
+            assert!(refused.contains("only read") && refused.contains(write), "{refused}");
+        }
+        let none = Grants::NONE.database(DatabaseGrant::Read).unwrap_err().0;
+        assert!(none.contains("no database: add `database = \"read\"`"), "{none}");
         assert_eq!(Grants { request: vec!["a".to_owned()], ..Grants::NONE }.connect(), Ok(()));
-        let error = some.publish("orders.new").unwrap_err();
-        assert!(error.0.contains("--allow bus=orders.new"), "{error}");
-        assert_eq!(some.database(DatabaseGrant::Read), Ok(()));
-        assert!(some.database(DatabaseGrant::Write).unwrap_err().0.contains("only read"));
     }
 }

@@ -26,7 +26,7 @@ use super::{
     wasi::Output,
 };
 use crate::{
-    metric::Name,
+    metric::{Builtin, Name},
     plan::{DatabaseGrant, Grants, Limits},
     primitive::{
         self, LogLevel, Measured, Misuse, Primitives, Probe,
@@ -162,9 +162,16 @@ impl GuestState {
 }
 
 impl World {
-    /// Remembers a misuse and hands it to the guest.
+    /// Remembers a misuse and hands it to the guest. It is counted, and what is new to this VU is logged:
+    /// the guest may keep it to itself.
     fn misused(&self, misuse: Misuse) -> String {
-        self.misuse.replace(Some(misuse.0.clone()));
+        let scope = &self.primitives.scope;
+        let (refused, now) = (Builtin::GuestRefused.id(), scope.clock().now());
+        scope.recorder().add(refused, scope.tags(), now, 1.0);
+        let before = self.misuse.replace(Some(misuse.0.clone()));
+        if before.as_ref() != Some(&misuse.0) {
+            scope.log(LogLevel::Warn, format!("refused: {}", misuse.0));
+        }
         misuse.0
     }
 

@@ -131,8 +131,8 @@ impl Service for Greeter {
     fn handle(&mut self, _handler: &str, message: &Message) -> Result<Option<Vec<u8>>> {
         let asked: Json =
             wavetank_sdk::serde_json::from_slice(&message.payload).unwrap_or_default();
-        let name = asked["name"].as_str().unwrap_or("stranger");
-        let reply = json!({ "text": format!("{}, {name}", self.greeting) });
+        let who = asked["name"].as_str().unwrap_or("stranger");
+        let reply = json!({ "text": format!("{}, {who}", self.greeting) });
         Ok(Some(reply.to_string().into_bytes()))
     }
 }
@@ -146,6 +146,7 @@ const SDK: &[(&str, &str)] = &[
     ("src/bus.rs", include_str!("../../../../sdk/src/bus.rs")),
     ("src/database.rs", include_str!("../../../../sdk/src/database.rs")),
     ("src/guest.rs", include_str!("../../../../sdk/src/guest.rs")),
+    ("src/guide.rs", include_str!("../../../../sdk/src/guide.rs")),
     ("src/lib.rs", include_str!("../../../../sdk/src/lib.rs")),
     ("src/random.rs", include_str!("../../../../sdk/src/random.rs")),
     ("src/target.rs", include_str!("../../../../sdk/src/target.rs")),

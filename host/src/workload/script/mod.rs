@@ -67,7 +67,8 @@ use crate::{
 const LIFECYCLE: [&str; 3] = ["setup", "init", "teardown"];
 
 /// What only an instance of a component has.
-const UNMEASURED: &[Builtin] = &[Builtin::GuestMemoryBytes, Builtin::GuestTraps];
+const UNMEASURED: &[Builtin] =
+    &[Builtin::GuestMemoryBytes, Builtin::GuestRefused, Builtin::GuestTraps];
 
 /// How long a script's top level may run.
 const TOP_LEVEL: Duration = Duration::from_secs(10);

@@ -21,6 +21,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     thread::JoinHandle,
     time::Duration,
@@ -41,7 +42,7 @@ use super::{
     sql::Parsed,
 };
 use crate::{
-    clock::{Clock, Instant},
+    clock::{Clock, Instant, Span},
     plan::Limits,
     primitive::Failure,
 };
@@ -209,6 +210,7 @@ impl File {
         let caller = Caller(Arc::default());
         let ticket = caller.0.clone();
         let asked = clock.now();
+        let _still = clock.is_virtual().then(still);
         let job = Job { work, clock, patience, ticket, reply: Some(sender) };
         if let Err(refused) = queue.push(job, transaction) {
             return (Outcome::failed(refusal(refused)), None);
@@ -232,6 +234,9 @@ impl File {
         let Ok(mut reply) = answered else {
             return (Outcome::failed(refusal(Refused::Closed)), None);
         };
+        if clock.is_virtual() {
+            reply.span = Span::between(asked, asked);
+        }
         let waited = Some(reply.span.start().since(asked));
         let result = std::mem::replace(&mut reply.result, Ok(Answer::default()));
         (Outcome { result, span: Some(reply.span), waited }, Some(reply))
@@ -255,6 +260,15 @@ async fn wait(
     deadline: Instant,
 ) -> Option<Result<Reply, oneshot::error::RecvError>> {
     tokio::time::timeout_at(clock.to_tokio(deadline), receiver).await.ok()
+}
+
+/// Keeps a virtual clock where it is until what this returns is dropped: nothing takes time under one, and a
+/// runtime that has nothing to do but to wait for a thread would advance it to the next timer. It does not
+/// while it has blocking tasks.
+fn still() -> mpsc::Sender<()> {
+    let (held, released) = mpsc::channel();
+    drop(tokio::task::spawn_blocking(move || released.recv()));
+    held
 }
 
 fn refusal(refused: Refused) -> Failure {

@@ -1,0 +1,166 @@
+//! `wavetank plugin check`: whether a component is one that can be run and shipped, and what it asks for.
+
+use std::{fs, path::Path, process::ExitCode};
+
+use crate::{
+    cli::{
+        Failed,
+        args::{PluginCheckArgs, ScenarioArgs, WorkloadArgs},
+        diagnose, load,
+        lock::digest_of,
+        print::{out, say},
+        suite,
+    },
+    diagnostic::Diagnostic,
+    plan::{DatabaseGrant, Grants},
+    report::printable::printable,
+    verdict::Cause,
+    workload::{
+        Description, Program,
+        component::{Contract, World},
+    },
+};
+
+/// Characters of a name.
+const TEXT: usize = 160;
+
+/// Runs the subcommand: 0 if nothing was found, 104 otherwise (114 for a refused component).
+pub fn check(args: &PluginCheckArgs) -> Result<ExitCode, Failed> {
+    let workload = WorkloadArgs::of(args.plugin.clone());
+    let program = load::program(&workload, &load::Reach::default())?;
+    let Program::Component(component) = &program else {
+        return Err(load::configuration(
+            Diagnostic::new(format!("`{}` is a script, and no plugin", args.plugin.display()))
+                .help("name a `.wasm` component; `wavetank check` is for scripts"),
+        ));
+    };
+    let contract = component.contract();
+    tell(args, &program, contract);
+    let mut findings = program.findings().to_vec();
+    findings.extend(described(program.describe()));
+    let planned = match contract.world {
+        World::Workload => load::plan(&program, &workload, &ScenarioArgs::default(), None),
+        World::Service => load::service(&program, &workload),
+    };
+    findings.extend(planned.err().map(|failed| failed.diagnostic));
+    if let Some(path) = &args.suite {
+        findings.extend(granted(args, path, contract)?);
+    }
+    for finding in &findings {
+        say(&diagnose::render(finding, false));
+    }
+    if findings.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::from(Cause::Configuration.code()))
+}
+
+/// What it is and what it asks for, in words.
+fn tell(args: &PluginCheckArgs, program: &Program, contract: &Contract) {
+    let Description { name, version, .. } = program.describe();
+    let bytes = fs::metadata(&args.plugin).map_or(0, |it| it.len());
+    out(&format!(
+        "{} {}: a {} for wavetank:workload {}, {:.0} KB, {}",
+        printable(name, TEXT),
+        printable(version, TEXT),
+        contract.world.name(),
+        printable(&contract.version, TEXT),
+        bytes as f64 / 1e3,
+        digest_of(program),
+    ));
+    contract.in_words().iter().for_each(|words| out(&format!("  it {words}")));
+    let asked = asked(contract);
+    if contract.world == World::Workload && !asked.is_empty() {
+        let grants: Vec<_> = asked.iter().map(|it| it.example).collect();
+        out(&format!("in a suite it is given that by `grants = {{ {} }}`", grants.join(", ")));
+    }
+}
+
+/// Something of the world that a suite gives or does not.
+struct Asked {
+    interface: &'static str,
+    /// What gives it.
+    example: &'static str,
+    is_granted: fn(&Grants) -> bool,
+}
+
+const GIVEN: [Asked; 3] = [
+    Asked {
+        interface: "bus",
+        example: "bus = [\"SUBJECT\"]",
+        is_granted: |it| {
+            [&it.publish, &it.request, &it.subscribe].iter().any(|patterns| !patterns.is_empty())
+        },
+    },
+    Asked {
+        interface: "database",
+        example: "database = \"write\"",
+        is_granted: |it| it.database > DatabaseGrant::None,
+    },
+    Asked {
+        interface: "target",
+        example: "targets = [\"NAME\"]",
+        is_granted: |it| !it.targets.is_empty(),
+    },
+];
+
+fn asked(contract: &Contract) -> Vec<&'static Asked> {
+    GIVEN.iter().filter(|it| contract.asks_for(it.interface)).collect()
+}
+
+/// What it imports and a suite does not give it: each such call would be refused.
+fn granted(
+    args: &PluginCheckArgs,
+    path: &Path,
+    contract: &Contract,
+) -> Result<Vec<Diagnostic>, Failed> {
+    let (suite, _) = suite::read(path)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let same = |other: &str| {
+        let other = suite.resolve(folder, other);
+        let real = |path: &Path| fs::canonicalize(path).ok();
+        real(&other).is_some_and(|other| Some(other) == real(&args.plugin))
+    };
+    let entries: Vec<_> = suite.workloads.iter().filter(|entry| same(&entry.workload)).collect();
+    if entries.is_empty() && !suite.services.iter().any(|service| same(&service.workload)) {
+        let message = format!("`{}` does not run `{}`", path.display(), args.plugin.display());
+        return Ok(vec![Diagnostic::new(message).help("name the suite that does, or add it")]);
+    }
+    let mut findings = Vec::new();
+    for entry in entries {
+        for asked in asked(contract).into_iter().filter(|it| !(it.is_granted)(&entry.grants)) {
+            findings.push(
+                Diagnostic::new(format!(
+                    "`{}` imports `{}`, and `{}` does not grant it: its calls would be refused",
+                    printable(&entry.name, TEXT),
+                    asked.interface,
+                    path.display(),
+                ))
+                .help(format!("add `{}` to its `grants`", asked.example)),
+            );
+        }
+    }
+    Ok(findings)
+}
+
+/// What is wrong with what it says of itself.
+fn described(description: &Description) -> Vec<Diagnostic> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let named = |name: &str| !name.is_empty() && name.chars().all(fits);
+    let numbered = |version: &str| {
+        let plain = version.split(['-', '+']).next().unwrap_or_default();
+        let numbers: Vec<_> = plain.split('.').collect();
+        numbers.len() == 3 && numbers.iter().all(|it| it.parse::<u32>().is_ok())
+    };
+    let Description { name, version, .. } = description;
+    let mut findings = Vec::new();
+    if !named(name) {
+        let message = format!("it calls itself `{}`", printable(name, TEXT));
+        findings.push(Diagnostic::new(message).help("a name is letters, digits, `-` and `_`"));
+    }
+    if !numbered(version) {
+        let message = format!("it says that its version is `{}`", printable(version, TEXT));
+        findings.push(Diagnostic::new(message).help("a version is like `1.2.3`"));
+    }
+    findings
+}

@@ -88,6 +88,11 @@ fn a_locked_suite_runs_what_was_locked_and_nothing_else() {
     bytes.extend([0, 2, 1, b'x']);
     workplace.file("plugins/stats_queries.wasm", &bytes);
     assert_says(&run(), 114, &["it is not what was locked", "stats_queries.wasm"]);
+    assert_says(
+        &run(),
+        114,
+        &["stats-queries 0.1.0 was locked as", "`wavetank plugin lock shop.toml`"],
+    );
     let unlocked = workplace.run_workload(&["shop.toml", "--quick"]);
     assert_ne!(unlocked.code, 114, "without --locked nobody minds: {unlocked:#?}");
     workplace.file("plugins/stats_queries.wasm", fs::read(guest("stats-queries")).unwrap());

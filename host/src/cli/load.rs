@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    plan::{DatabaseGrant, Grants, Limits, Overrides, Plan, PlanInput, QUICK, Shortcuts},
+    plan::{
+        DatabaseGrant, Grants, Limits, Overrides, Plan, PlanInput, QUICK, Shortcuts, lock::Pin,
+    },
     verdict::Cause,
     workload::{LoadError, LoadInput, Program},
 };
@@ -68,12 +70,8 @@ pub fn program(args: &WorkloadArgs, reach: &Reach) -> Result<Program, Failed> {
     pinned(args, reach, None)
 }
 
-/// Loads the workload, if it has the digest that it must have.
-pub fn pinned(
-    args: &WorkloadArgs,
-    reach: &Reach,
-    digest: Option<String>,
-) -> Result<Program, Failed> {
+/// Loads the workload, if it is the one that it must be.
+pub fn pinned(args: &WorkloadArgs, reach: &Reach, pin: Option<Pin>) -> Result<Program, Failed> {
     let limits = Limits::with(&pairs(&args.limits)).map_err(configuration)?;
     let input = LoadInput {
         parameters: pairs(&args.parameters),
@@ -81,7 +79,7 @@ pub fn pinned(
         limits: Arc::new(limits),
         cache: cache(),
         grants: Arc::new(reach.grants()),
-        digest,
+        pin,
     };
     if !args.workload.exists() {
         return Err(configuration(

@@ -323,9 +323,9 @@ impl Course {
             secret_env: args.workload.secret_env.clone(),
             limits: limits(entry, args),
         };
-        let digest = self.pins.as_ref().map(|pins| pins.digest(&entry.workload)).transpose()?;
+        let pin = self.pins.as_ref().map(|pins| pins.pin(&entry.workload)).transpose()?;
         let reach = load::Reach::Suite(entry.grants.clone());
-        let program = load::pinned(&workload, &reach, digest)?;
+        let program = load::pinned(&workload, &reach, pin)?;
         let scenario = ScenarioArgs {
             scenario: entry.scenario.clone(),
             seed: args.scenario.seed,
@@ -391,7 +391,9 @@ impl Course {
                 },
             };
             self.announce(args, job, index);
-            match self.one(args, job, backends, stop.clone(), &directory).await {
+            let ran = self.one(args, job, backends, stop.clone(), &directory).await;
+            job.program.leave();
+            match ran {
                 Ok(part) => parts.push(part),
                 Err(failed) => {
                     broken = Some(failed);
@@ -545,8 +547,8 @@ fn services(
             secret_env: Vec::new(),
             limits: service.limits.clone().into_iter().collect(),
         };
-        let digest = pins.map(|pins| pins.digest(&service.workload)).transpose()?;
-        ServiceInput::load(service, workload, digest)
+        let pin = pins.map(|pins| pins.pin(&service.workload)).transpose()?;
+        ServiceInput::load(service, workload, pin)
     };
     suite.services.iter().map(load).collect()
 }

@@ -20,6 +20,7 @@ mod plugin;
 mod readme;
 mod real;
 mod record;
+mod registry;
 mod reports;
 mod services;
 mod suite;

@@ -90,9 +90,21 @@ fn it_lists_the_subcommands_that_exist() {
 fn its_flags_exist() {
     let workplace = Workplace::new(WAVETANK);
     let mut known = BTreeSet::new();
-    for subcommand in
-        ["run", "check", "inspect", "serve", "compare", "ab", "doctor", "runs prune", "plugin new"]
-    {
+    let subcommands = [
+        "run",
+        "check",
+        "inspect",
+        "serve",
+        "compare",
+        "ab",
+        "doctor",
+        "runs prune",
+        "plugin new",
+        "plugin lock",
+        "plugin push",
+        "plugin pull",
+    ];
+    for subcommand in subcommands {
         let words: Vec<_> = subcommand.split(' ').chain(["--help"]).collect();
         let help = workplace.run(&words).stdout;
         known.extend(flags(&help));

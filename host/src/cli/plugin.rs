@@ -2,6 +2,8 @@
 
 mod build;
 mod new;
+mod pull;
+mod push;
 
 use std::{
     collections::BTreeSet,
@@ -32,6 +34,8 @@ pub fn plugin(action: &PluginAction) -> Result<ExitCode, Failed> {
         PluginAction::New(args) => new::new(args)?,
         PluginAction::Build(args) => build::build(args)?,
         PluginAction::Lock(args) => lock(args)?,
+        PluginAction::Push(args) => push::push(args)?,
+        PluginAction::Pull(args) => pull::pull(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -41,7 +45,7 @@ fn lock(args: &LockArgs) -> Result<(), Failed> {
     let path = &args.workload;
     let mut lock = Lock::default();
     for (source, file) in files(path, &mut lock)? {
-        let workload = WorkloadArgs::of(file);
+        let workload = WorkloadArgs { trust: args.trust.clone(), ..WorkloadArgs::of(file) };
         let program = load::program(&workload, &load::Reach::default())?;
         let digest = digest_of(&program);
         out(&format!("{} {digest}", printable(&source, TEXT)));

@@ -240,7 +240,7 @@ impl Course {
         let bus = address(&args.backends.bus, &suite.bus);
         let database = address(&args.backends.database, &suite.database);
         let backend = backends::backend(&bus, &database);
-        let services = services(&suite, &folder, pins.as_ref())?;
+        let services = services(&suite, &folder, pins.as_ref(), &args.workload.trust)?;
         let hidden = load::hidden(&args.workload, &[&bus, &database])?;
         Ok(Self {
             folder,
@@ -322,6 +322,7 @@ impl Course {
             parameters: parameters.into_iter().collect(),
             secret_env: args.workload.secret_env.clone(),
             limits: limits(entry, args),
+            trust: args.workload.trust.clone(),
         };
         let pin = self.pins.as_ref().map(|pins| pins.pin(&entry.workload)).transpose()?;
         let reach = load::Reach::Suite(entry.grants.clone());
@@ -539,6 +540,7 @@ fn services(
     suite: &Suite,
     folder: &Path,
     pins: Option<&Pins>,
+    trust: &[String],
 ) -> Result<Vec<ServiceInput>, Failed> {
     let load = |service: &crate::plan::suite::Service| {
         let workload = WorkloadArgs {
@@ -546,6 +548,7 @@ fn services(
             parameters: service.parameters.clone().into_iter().collect(),
             secret_env: Vec::new(),
             limits: service.limits.clone().into_iter().collect(),
+            trust: trust.to_vec(),
         };
         let pin = pins.map(|pins| pins.pin(&service.workload)).transpose()?;
         ServiceInput::load(service, workload, pin)

@@ -1,6 +1,6 @@
 //! Guests, built on demand: `guest("hostile-guest")` is the path of its component.
 //!
-//! cargo is run once a process for each, for `wasm32-wasip2`, in a target directory of its own below
+//! cargo is run once a process for each, by `tests/guests/build`, in a target directory of its own below
 //! the workspace's (a build inside a running `cargo test` must not wait for its lock). Processes that
 //! build at the same moment wait for one another: cargo locks the directory.
 
@@ -10,6 +10,9 @@ use std::{
     process::Command,
     sync::{Mutex, OnceLock},
 };
+
+/// Where cargo lays them.
+const RELEASE: &str = "target/guests/wasm32-wasip2/release";
 
 /// The component of a package of this workspace, a plugin or a hostile guest.
 ///
@@ -26,35 +29,35 @@ pub fn guest(package: &str) -> PathBuf {
     path
 }
 
+/// The folder with the components of all of them.
+///
+/// Panics likewise.
+pub fn guests() -> PathBuf {
+    run(&[]);
+    workspace().join(RELEASE)
+}
+
 /// The root of the workspace.
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }
 
-#[expect(clippy::panic, reason = "a test helper: see above")]
 fn build(package: &str) -> PathBuf {
-    let target = workspace().join("target").join("guests");
-    let output = Command::new(env!("CARGO"))
-        .current_dir(workspace())
-        .args(["build", "--release", "--target", "wasm32-wasip2", "--package", package])
-        .arg("--target-dir")
-        .arg(&target)
-        // As `tests/guests/build` does it; otherwise each would build anew what the other built.
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
-        .env("CARGO_PROFILE_RELEASE_LTO", "fat")
-        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
-        .env_remove("RUSTFLAGS")
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            target.join("wasm32-wasip2/release").join(format!("{}.wasm", package.replace('-', "_")))
-        }
+    run(&[package]);
+    workspace().join(RELEASE).join(format!("{}.wasm", package.replace('-', "_")))
+}
+
+/// One place says how they are built: what it builds is what plugins/curated.lock names.
+#[expect(clippy::panic, reason = "a test helper: see above")]
+fn run(packages: &[&str]) {
+    let mut command = Command::new(workspace().join("tests/guests/build"));
+    match command.env("CARGO", env!("CARGO")).args(packages).output() {
+        Ok(output) if output.status.success() => {}
         Ok(output) => panic!(
-            "guest `{package}` does not build (is the target there? `rustup target add \
+            "guests {packages:?} do not build (is the target there? `rustup target add \
              wasm32-wasip2`):\n{}",
             String::from_utf8_lossy(&output.stderr)
         ),
-        Err(error) => panic!("cargo does not run: {error}"),
+        Err(error) => panic!("tests/guests/build does not run: {error}"),
     }
 }

@@ -12,6 +12,7 @@ pub mod guests;
 pub mod hog;
 pub mod nats;
 pub mod postgres;
+pub mod registry;
 pub mod truth;
 
 /// Drives a future of the harness from a test that is no async function.

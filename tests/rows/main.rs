@@ -2,6 +2,8 @@
 //! for `tests/catalogue` on an idle machine; here it is that every row is really run and measured.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod curated;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Mutex};
 
 use serde_json::Value;

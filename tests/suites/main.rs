@@ -21,6 +21,7 @@ mod plugin;
 mod readme;
 mod real;
 mod record;
+mod registry;
 mod reports;
 mod services;
 mod suite;

@@ -90,7 +90,7 @@ fn it_lists_the_subcommands_that_exist() {
 fn its_flags_exist() {
     let workplace = Workplace::new(WAVETANK);
     let mut known = BTreeSet::new();
-    for subcommand in [
+    let subcommands = [
         "run",
         "check",
         "inspect",
@@ -102,7 +102,11 @@ fn its_flags_exist() {
         "plugin new",
         "plugin check",
         "plugin test",
-    ] {
+        "plugin lock",
+        "plugin push",
+        "plugin pull",
+    ];
+    for subcommand in subcommands {
         let words: Vec<_> = subcommand.split(' ').chain(["--help"]).collect();
         let help = workplace.run(&words).stdout;
         known.extend(flags(&help));

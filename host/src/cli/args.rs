@@ -1,12 +1,14 @@
 //! The command line as it is typed. What it means is decided elsewhere; nothing here does I/O.
 
 mod comparison;
+mod exchange;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use comparison::{AbArgs, CompareArgs, ComparisonFormat, TermsArgs, TrendArgs};
+pub use exchange::{PullArgs, PushArgs};
 
 use super::reports::{FilesArgs, Format};
 
@@ -123,12 +125,16 @@ pub struct WorkloadArgs {
     /// Changes a limit (`wavetank inspect` lists them)
     #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = pair)]
     pub limits: Vec<(String, String)>,
+    /// Takes only components that one of these keys has signed (minisign: a public key, or its file)
+    #[arg(long, value_name = "KEY")]
+    pub trust: Vec<String>,
 }
 
 impl WorkloadArgs {
     /// A workload as it is by itself.
     pub fn of(workload: PathBuf) -> Self {
-        Self { workload, parameters: Vec::new(), secret_env: Vec::new(), limits: Vec::new() }
+        let (parameters, secret_env, limits) = (Vec::new(), Vec::new(), Vec::new());
+        Self { workload, parameters, secret_env, limits, trust: Vec::new() }
     }
 }
 
@@ -404,6 +410,10 @@ pub enum PluginAction {
     Test(TestArgs),
     /// Write down, beside it, which files it is made of; `run --locked` runs nothing else
     Lock(LockArgs),
+    /// Lay a component into a registry, as the WebAssembly tools lay them there
+    Push(PushArgs),
+    /// Take a component out of a registry
+    Pull(PullArgs),
 }
 
 /// `wavetank plugin new`
@@ -490,6 +500,9 @@ pub struct LockArgs {
     /// A `suite.toml`, a `.wasm` component or a `.rhai` script
     #[arg(value_name = "WORKLOAD")]
     pub workload: PathBuf,
+    /// Locks only components that one of these keys has signed (minisign: a public key, or its file)
+    #[arg(long, value_name = "KEY")]
+    pub trust: Vec<String>,
 }
 
 /// `wavetank script`

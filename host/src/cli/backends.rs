@@ -19,7 +19,10 @@ use super::{
 use crate::{
     clock::Clock,
     diagnostic::Diagnostic,
-    plan::{Backend, Limits, Plan, Ready, TargetPlan, TargetSource, TargetStop, suite::Service},
+    plan::{
+        Backend, Limits, Plan, Ready, TargetPlan, TargetSource, TargetStop, lock::Pin,
+        suite::Service,
+    },
     primitive::{bus, database},
     report::printable::printable,
     run::{
@@ -271,9 +274,9 @@ impl ServiceInput {
     pub fn load(
         service: &Service,
         workload: WorkloadArgs,
-        digest: Option<String>,
+        pin: Option<Pin>,
     ) -> Result<Self, Failed> {
-        let program = load::pinned(&workload, &load::Reach::default(), digest)?;
+        let program = load::pinned(&workload, &load::Reach::default(), pin)?;
         let plan = Arc::new(load::service(&program, &workload)?);
         let declared = service.clone();
         Ok(Self { declared, workload, program, plan })

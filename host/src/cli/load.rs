@@ -11,10 +11,15 @@ use super::{
     Failed,
     args::{ScenarioArgs, Tag, WorkloadArgs},
     machine,
+    registry::{self, Reference},
+    trust,
 };
 use crate::{
     diagnostic::Diagnostic,
-    plan::{DatabaseGrant, Giver, Grants, Limits, Overrides, Plan, PlanInput, QUICK, Shortcuts},
+    plan::{
+        DatabaseGrant, Giver, Grants, Limits, Overrides, Plan, PlanInput, QUICK, Shortcuts,
+        lock::Pin, suite::stem,
+    },
     verdict::Cause,
     workload::{LoadError, LoadInput, Program},
 };
@@ -69,31 +74,49 @@ pub fn program(args: &WorkloadArgs, reach: &Reach) -> Result<Program, Failed> {
     pinned(args, reach, None)
 }
 
-/// Loads the workload, if it has the digest that it must have.
-pub fn pinned(
-    args: &WorkloadArgs,
-    reach: &Reach,
-    digest: Option<String>,
-) -> Result<Program, Failed> {
+/// Loads the workload, if it is the one that it must be.
+pub fn pinned(args: &WorkloadArgs, reach: &Reach, pin: Option<Pin>) -> Result<Program, Failed> {
     let limits = Limits::with(&pairs(&args.limits)).map_err(configuration)?;
-    let input = LoadInput {
+    let mut input = LoadInput {
         parameters: pairs(&args.parameters),
         secrets: secrets(&args.secret_env)?,
         limits: Arc::new(limits),
         cache: cache(),
         grants: Arc::new(reach.grants()),
-        digest,
+        pin,
     };
-    if !args.workload.exists() {
+    let path = file(args, &mut input)?;
+    Program::load(&path, &input).map_err(|error| match error {
+        LoadError::Invalid(diagnostic) => configuration(diagnostic),
+        LoadError::Refused(diagnostic) => Failed::new(Cause::PluginRefused, diagnostic),
+    })
+}
+
+/// The file to load, and that it is the right one where keys say so.
+fn file(args: &WorkloadArgs, input: &mut LoadInput) -> Result<PathBuf, Failed> {
+    let path = if Reference::is_one(&args.workload) {
+        registry::fetch(&args.workload, input.pin.as_ref(), input.limits.component_bytes)?
+    } else {
+        args.workload.clone()
+    };
+    if !path.exists() {
         return Err(configuration(
             Diagnostic::new(format!("there is no file `{}`", args.workload.display()))
                 .help("name a script (`.rhai`) or a component (`.wasm`)"),
         ));
     }
-    Program::load(&args.workload, &input).map_err(|error| match error {
-        LoadError::Invalid(diagnostic) => configuration(diagnostic),
-        LoadError::Refused(diagnostic) => Failed::new(Cause::PluginRefused, diagnostic),
-    })
+    let is_script = path.extension().is_some_and(|it| it == "rhai");
+    if !args.trust.is_empty() && !is_script {
+        let digest = trust::signed(&args.trust, &path, input.limits.component_bytes)?;
+        // What was signed is what is loaded, and what was locked.
+        let pin = input.pin.get_or_insert_with(|| Pin::alone(&digest));
+        if pin.digest != digest {
+            let error = input.check(digest.trim_start_matches("sha256:")).err();
+            let error = error.unwrap_or_else(|| Diagnostic::new("it is not what was locked"));
+            return Err(Failed::new(Cause::PluginRefused, error.in_file(&path)));
+        }
+    }
+    Ok(path)
 }
 
 /// Builds the plan of a loaded workload.
@@ -160,10 +183,7 @@ pub fn service(program: &Program, workload: &WorkloadArgs) -> Result<Plan, Faile
 
 fn input(program: &Program, workload: &WorkloadArgs, overrides: Overrides) -> PlanInput {
     let description = program.describe();
-    let name = workload
-        .workload
-        .file_stem()
-        .map_or_else(|| "run".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let name = stem(&workload.workload.to_string_lossy());
     PlanInput {
         name,
         options: description.options.clone(),
@@ -216,8 +236,8 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Where compiled components are kept between runs.
-fn cache() -> Option<PathBuf> {
+/// Where compiled components, and those that were pulled, are kept between runs.
+pub fn cache() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))?;

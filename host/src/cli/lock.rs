@@ -7,7 +7,10 @@ use std::{
 
 use super::{Failed, args::RunArgs, load::configuration};
 use crate::{
-    diagnostic::Diagnostic, plan::lock::Lock, report::printable::printable, verdict::Cause,
+    diagnostic::Diagnostic,
+    plan::lock::{Lock, Pin},
+    report::printable::printable,
+    verdict::Cause,
     workload::Program,
 };
 
@@ -16,7 +19,15 @@ const TEXT: usize = 160;
 
 /// A lock, and where it was read.
 #[derive(Clone, Debug)]
-pub struct Pins(Arc<(Lock, PathBuf)>);
+pub struct Pins(Arc<Read>);
+
+#[derive(Debug)]
+struct Read {
+    lock: Lock,
+    place: PathBuf,
+    /// The command that writes it anew.
+    anew: String,
+}
 
 impl Pins {
     /// Those of `--locked`, if it was given.
@@ -32,34 +43,38 @@ impl Pins {
         }
         let path = &args.workload.workload;
         let place = place(path);
+        let anew = format!("`wavetank plugin lock {}`", path.display());
         let text = std::fs::read_to_string(&place).map_err(|error| {
             configuration(
                 Diagnostic::new(format!("the lock `{}` cannot be read: {error}", place.display()))
-                    .help(format!("write it with `wavetank plugin lock {}`", path.display())),
+                    .help(format!("write it with {anew}")),
             )
         })?;
         let lock = Lock::read(&text, &place.display().to_string()).map_err(configuration)?;
-        Ok(Some(Self(Arc::new((lock, place)))))
+        Ok(Some(Self(Arc::new(Read { lock, place, anew }))))
     }
 
-    /// The digest that a workload or service must have.
-    pub fn digest(&self, source: &str) -> Result<String, Failed> {
-        let (lock, place) = &*self.0;
-        lock.digest_of(source).map(str::to_owned).ok_or_else(|| {
+    /// What a workload or service must be.
+    pub fn pin(&self, source: &str) -> Result<Pin, Failed> {
+        let Read { lock, place, anew } = &*self.0;
+        let pin = lock.pin(source, anew);
+        // A lock is anyone's text.
+        let pin = pin.map(|pin| Pin { what: printable(&pin.what, TEXT), ..pin });
+        pin.ok_or_else(|| {
             refused(
                 format!(
                     "the lock `{}` does not name `{}`",
                     place.display(),
                     printable(source, TEXT)
                 ),
-                "if it is to be run, lock it with `wavetank plugin lock`".to_owned(),
+                format!("if it is to be run, lock it with {anew}"),
             )
         })
     }
 
     /// Refuses another suite than was locked: it says which commands are run, with what grants.
     pub fn check_suite(&self, path: &Path, found: &str) -> Result<(), Failed> {
-        let (lock, place) = &*self.0;
+        let Read { lock, place, anew } = &*self.0;
         let locked = lock.suite.as_ref().map(|suite| suite.digest.as_str());
         if locked == Some(found) {
             return Ok(());
@@ -67,7 +82,7 @@ impl Pins {
         Err(refused(
             format!("the suite `{}` is not what was locked: it has {found}", path.display()),
             format!(
-                "`{}` names {}: run what was locked, or lock it anew with `wavetank plugin lock`",
+                "`{}` names {}: run what was locked, or lock it anew with {anew}",
                 place.display(),
                 locked.unwrap_or("no suite"),
             ),

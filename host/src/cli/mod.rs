@@ -24,6 +24,7 @@ mod machine;
 mod plugin;
 mod print;
 mod progress;
+mod registry;
 mod report;
 mod reports;
 mod run;
@@ -33,6 +34,7 @@ mod serve;
 mod signals;
 mod suite;
 mod target;
+mod trust;
 
 use std::{io::IsTerminal, process::ExitCode};
 

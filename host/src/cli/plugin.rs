@@ -3,6 +3,8 @@
 mod build;
 mod check;
 mod new;
+mod pull;
+mod push;
 mod test;
 mod watch;
 
@@ -37,6 +39,8 @@ pub fn plugin(action: &PluginAction) -> Result<ExitCode, Failed> {
         PluginAction::Check(args) => return check::check(args),
         PluginAction::Test(args) => return test::test(args),
         PluginAction::Lock(args) => lock(args)?,
+        PluginAction::Push(args) => push::push(args)?,
+        PluginAction::Pull(args) => pull::pull(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -46,7 +50,7 @@ fn lock(args: &LockArgs) -> Result<(), Failed> {
     let path = &args.workload;
     let mut lock = Lock::default();
     for (source, file) in files(path, &mut lock)? {
-        let workload = WorkloadArgs::of(file);
+        let workload = WorkloadArgs { trust: args.trust.clone(), ..WorkloadArgs::of(file) };
         let program = load::program(&workload, &load::Reach::default())?;
         let digest = digest_of(&program);
         out(&format!("{} {digest}", printable(&source, TEXT)));

@@ -89,8 +89,8 @@ impl Job {
         let allowed = Allowed::parse(&args.allow)?;
         let targets = target::declared(&args.targets)?;
         let own = lock::source(&args.workload.workload);
-        let digest = Pins::of(args)?.map(|pins| pins.digest(&own)).transpose()?;
-        let program = load::pinned(&args.workload, &grants(&allowed, &args.backends), digest)?;
+        let pin = Pins::of(args)?.map(|pins| pins.pin(&own)).transpose()?;
+        let program = load::pinned(&args.workload, &grants(&allowed, &args.backends), pin)?;
         let once = args.trace.then(|| once(args, &program)).transpose()?;
         let scenario = once.as_ref().unwrap_or(&args.scenario);
         let mut plan = load::plan(&program, &args.workload, scenario, args.timeout)?;

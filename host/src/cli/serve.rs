@@ -27,7 +27,7 @@ use super::{
 use crate::{
     clock::Clock,
     diagnostic::Diagnostic,
-    plan::Plan,
+    plan::{Plan, lock::Pin},
     primitive::{bus, database},
     report::printable::printable,
     run::{self, ServeInput, StopSignal, event::Event},
@@ -51,7 +51,8 @@ pub fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
         ));
     }
     let reach = reach(&allowed, &args.backends);
-    let program = load::pinned(&args.workload, &reach, args.digest.clone())?;
+    let pin = args.digest.as_deref().map(Pin::alone);
+    let program = load::pinned(&args.workload, &reach, pin)?;
     let plan = Arc::new(load::service(&program, &args.workload)?);
     check_subjects(&plan, &program, &allowed)?;
     runtime()?.block_on(async {

@@ -240,7 +240,7 @@ impl Course {
         let bus = address(&args.backends.bus, &suite.bus);
         let database = address(&args.backends.database, &suite.database);
         let backend = backends::backend(&bus, &database);
-        let services = services(&suite, &folder, pins.as_ref())?;
+        let services = services(&suite, &folder, pins.as_ref(), &args.workload.trust)?;
         let hidden = load::hidden(&args.workload, &[&bus, &database])?;
         Ok(Self {
             folder,
@@ -322,10 +322,11 @@ impl Course {
             parameters: parameters.into_iter().collect(),
             secret_env: args.workload.secret_env.clone(),
             limits: limits(entry, args),
+            trust: args.workload.trust.clone(),
         };
-        let digest = self.pins.as_ref().map(|pins| pins.digest(&entry.workload)).transpose()?;
+        let pin = self.pins.as_ref().map(|pins| pins.pin(&entry.workload)).transpose()?;
         let reach = load::Reach::Suite(entry.grants.clone());
-        let program = load::pinned(&workload, &reach, digest)?;
+        let program = load::pinned(&workload, &reach, pin)?;
         let scenario = ScenarioArgs {
             scenario: entry.scenario.clone(),
             seed: args.scenario.seed,
@@ -391,7 +392,9 @@ impl Course {
                 },
             };
             self.announce(args, job, index);
-            match self.one(args, job, backends, stop.clone(), &directory).await {
+            let ran = self.one(args, job, backends, stop.clone(), &directory).await;
+            job.program.leave();
+            match ran {
                 Ok(part) => parts.push(part),
                 Err(failed) => {
                     broken = Some(failed);
@@ -537,6 +540,7 @@ fn services(
     suite: &Suite,
     folder: &Path,
     pins: Option<&Pins>,
+    trust: &[String],
 ) -> Result<Vec<ServiceInput>, Failed> {
     let load = |service: &crate::plan::suite::Service| {
         let workload = WorkloadArgs {
@@ -544,9 +548,10 @@ fn services(
             parameters: service.parameters.clone().into_iter().collect(),
             secret_env: Vec::new(),
             limits: service.limits.clone().into_iter().collect(),
+            trust: trust.to_vec(),
         };
-        let digest = pins.map(|pins| pins.digest(&service.workload)).transpose()?;
-        ServiceInput::load(service, workload, digest)
+        let pin = pins.map(|pins| pins.pin(&service.workload)).transpose()?;
+        ServiceInput::load(service, workload, pin)
     };
     suite.services.iter().map(load).collect()
 }

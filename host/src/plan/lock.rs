@@ -10,7 +10,7 @@
 //! [[plugins]]
 //! name = "stats-queries"
 //! version = "0.1.0"
-//! source = "plugin:stats-queries"          # as the suite names it
+//! source = "plugin:stats-queries"          # as the suite names it; or `oci://…`
 //! digest = "sha256:…"                      # of the component
 //! world = "workload"
 //! imports = ["wavetank:workload/bus@0.1.0"]
@@ -68,6 +68,25 @@ pub struct LockedPlugin {
     pub imports: Vec<String>,
 }
 
+/// The only file that may be loaded under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// `sha256:` and 64 hexadecimal digits.
+    pub digest: String,
+    /// What it is that was locked: for a message.
+    pub what: String,
+    /// How it is locked anew: for a message.
+    pub anew: String,
+}
+
+impl Pin {
+    /// A digest of which nothing else is known.
+    pub fn alone(digest: &str) -> Self {
+        let anew = "`wavetank plugin lock`".to_owned();
+        Self { digest: digest.to_owned(), what: "what was locked".to_owned(), anew }
+    }
+}
+
 impl Lock {
     /// Reads a lock. `origin` is what errors call it: its file.
     pub fn read(text: &str, origin: &str) -> Result<Self, Diagnostic> {
@@ -87,11 +106,17 @@ impl Lock {
         })
     }
 
-    /// The digest of a workload or service as it is named; `None` for one that was not locked.
-    pub fn digest_of(&self, source: &str) -> Option<&str> {
-        let plugins = self.plugins.iter().map(|plugin| &plugin.file);
-        let mut files = plugins.chain(&self.scripts);
-        files.find(|file| file.source == source).map(|file| file.digest.as_str())
+    /// What a workload or service must be, as it is named; `None` for one that was not locked. `anew` says
+    /// how the lock is written.
+    pub fn pin(&self, source: &str, anew: &str) -> Option<Pin> {
+        let pin = |file: &Locked, what: String| {
+            Some(Pin { digest: file.digest.clone(), what, anew: anew.to_owned() })
+        };
+        if let Some(plugin) = self.plugins.iter().find(|plugin| plugin.file.source == source) {
+            return pin(&plugin.file, format!("{} {}", plugin.name, plugin.version));
+        }
+        let script = self.scripts.iter().find(|script| script.source == source)?;
+        pin(script, "the script, with what it imports".to_owned())
     }
 
     /// The lock as its file's text: the same for the same files, in whatever order they were found.
@@ -211,9 +236,10 @@ mod tests {
     fn what_is_written_is_read_again_and_found_by_its_name() {
         let read = Lock::read(&lock().render(), "suite.lock").unwrap();
         assert_eq!(read, lock());
-        assert_eq!(read.digest_of("plugin:spike"), Some(digest('b').as_str()));
-        assert_eq!(read.digest_of("first.rhai"), Some(digest('c').as_str()));
-        assert_eq!(read.digest_of("suite.toml"), None, "the suite is no workload");
+        let found = |source| read.pin(source, "anew").map(|pin| (pin.digest, pin.what));
+        assert_eq!(found("plugin:spike"), Some((digest('b'), "spike 0.1.0".to_owned())));
+        assert_eq!(found("first.rhai").unwrap().0, digest('c'));
+        assert_eq!(found("suite.toml"), None, "the suite is no workload");
         let mut turned = lock();
         turned.scripts.insert(0, one("second.rhai", 'd'));
         let mut straight = lock();

@@ -70,14 +70,14 @@ const KEYS: &[Key] = &[
     ("rows", "object", "rows of the catalogue by name"),
 ];
 const SERVICE: &[Key] = &[
-    ("workload", "string", "a script, a component or `plugin:NAME`"),
+    ("workload", "string", "a script, a component, `plugin:NAME` or `oci://HOST/NAME:TAG`"),
     ("parameters", "object", "as -p NAME=VALUE"),
     ("concurrency", "integer", "messages that are handled at the same time (64)"),
     ("limits", "object", "as --limit NAME=VALUE"),
     ("rows", "array", "the rows that it is for; all of them if none is named"),
 ];
 const WORKLOAD: &[Key] = &[
-    ("workload", "string", "a script, a component or `plugin:NAME`"),
+    ("workload", "string", "a script, a component, `plugin:NAME` or `oci://HOST/NAME:TAG`"),
     ("name", "string", "what it is called; its file's name unless given"),
     ("row", "string", "the row that it covers"),
     ("rows", "array", "the rows that it covers; its thresholds name theirs"),
@@ -298,6 +298,8 @@ impl Suite {
             Some(name) => folder
                 .join(self.plugins.as_deref().unwrap_or("."))
                 .join(format!("{}.wasm", name.replace('-', "_"))),
+            // It lies in a registry, and not in a folder.
+            None if workload.starts_with("oci://") => PathBuf::from(workload),
             None => folder.join(workload),
         }
     }
@@ -502,8 +504,14 @@ fn tell_apart(entries: &mut [Entry], items: &[Item<'_>]) -> Result<(), Diagnosti
     Ok(())
 }
 
-/// What a workload is called: its file's name without the ending.
-fn stem(workload: &str) -> String {
+/// What a workload is called: its file's name without the ending; of a place in a registry the last part of
+/// the name there.
+pub fn stem(workload: &str) -> String {
+    if let Some(place) = workload.strip_prefix("oci://") {
+        let name = place.split('@').next().unwrap_or_default();
+        let last = name.rsplit('/').next().unwrap_or_default();
+        return last.split(':').next().unwrap_or_default().to_owned();
+    }
     let name = workload.strip_prefix("plugin:").unwrap_or(workload);
     let path = PathBuf::from(name);
     path.file_stem().map_or_else(|| name.to_owned(), |stem| stem.display().to_string())

@@ -28,7 +28,7 @@ use crate::{
     clock::Instant,
     diagnostic::{Diagnostic, Place},
     metric::Builtin,
-    plan::{Grants, Limits, Options},
+    plan::{Grants, Limits, Options, lock::Pin},
     primitive::{Primitives, Random, bus::Message},
 };
 
@@ -81,21 +81,24 @@ pub struct LoadInput {
     /// What a component may use of the bus and the database, with which scripts are trusted; and what
     /// either may do with targets.
     pub grants: Arc<Grants>,
-    /// `sha256:…`, the only digest that it may have; `None`: any.
-    pub digest: Option<String>,
+    /// The only bytes that it may have; `None`: any.
+    pub pin: Option<Pin>,
 }
 
 impl LoadInput {
     /// Refuses what has another digest than it must have.
-    fn check(&self, found: &str) -> Result<(), Diagnostic> {
+    pub fn check(&self, found: &str) -> Result<(), Diagnostic> {
         let found = format!("sha256:{found}");
-        match &self.digest {
-            Some(wanted) if *wanted != found => Err(Diagnostic::new(format!(
-                "it is not what was locked: it has {found}"
-            ))
-            .help(format!(
-                "{wanted} was locked: use that, or lock it anew with `wavetank plugin lock`"
-            ))),
+        match &self.pin {
+            Some(pin) if pin.digest != found => {
+                let Pin { digest, what, anew } = pin;
+                Err(Diagnostic::new(format!("it is not what was locked: it has {found}")).help(
+                    format!(
+                        "{what} was locked as {digest}: use that, or look at what changed and lock \
+                         it anew with {anew}"
+                    ),
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -298,6 +301,13 @@ impl Program {
     pub fn reserve(&self, vus: u32) {
         if let Self::Component(program) = self {
             program.reserve(vus);
+        }
+    }
+
+    /// Gives back what a run has taken of the process, when that has ended and another is to come.
+    pub fn leave(&self) {
+        if let Self::Component(program) = self {
+            program.leave();
         }
     }
 

@@ -78,7 +78,9 @@ pub struct Program {
     findings: Vec<Diagnostic>,
     contract: Contract,
     component: Component,
-    /// Where it was loaded, then where its run is.
+    /// Where it was loaded.
+    home: Arc<Quarters>,
+    /// There, or where its run is.
     quarters: Mutex<Arc<Quarters>>,
     /// Virtual users and workers that a run may have.
     reserved: AtomicU32,
@@ -148,12 +150,14 @@ impl Program {
         let (description, parameters) =
             understood(told, digest, input).map_err(|error| LoadError::Invalid(placed(error)))?;
         let findings = checker::findings(&contract, &description.options);
+        let home = Arc::new(Quarters { ticking, pre, capacity: FEW });
         Ok(Self {
             findings: findings.into_iter().map(placed).collect(),
             description,
             contract,
             component,
-            quarters: Mutex::new(Arc::new(Quarters { ticking, pre, capacity: FEW })),
+            quarters: Mutex::new(Arc::clone(&home)),
+            home,
             reserved: AtomicU32::new(input.limits.vus),
             live: Arc::default(),
             limits: Arc::clone(&input.limits),
@@ -172,6 +176,12 @@ impl Program {
     /// as the limit allows.
     pub fn reserve(&self, vus: u32) {
         self.reserved.store(vus, Ordering::Relaxed);
+    }
+
+    /// Gives back what a run has taken: the pools of many instances take address space and maps of the
+    /// process, and the next workload needs its own. What still lives in them keeps them until it ends.
+    pub fn leave(&self) {
+        *self.quarters.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.home);
     }
 
     /// Where so many instances live.

@@ -9,7 +9,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `source` | reading, and what is refused before it is parsed |
-//! | `engine`, `resolver` | what a script may use, and how much |
+//! | `engine`, `resolver`, `files` | what a script may use, and how much |
 //! | `surface/` | the functions and types that it sees |
 //! | `fibre` | how its blocking calls suspend (the only unsafe code) |
 //! | `session` | who runs at the moment, and for how long |
@@ -26,6 +26,7 @@ mod describe;
 mod engine;
 mod fault;
 mod fibre;
+mod files;
 mod resolver;
 mod session;
 mod source;
@@ -97,6 +98,8 @@ struct Text {
     root: PathBuf,
     /// Its text.
     source: String,
+    /// What it imports and reads, as it was read first.
+    files: files::Files,
     given: Arc<BTreeMap<String, String>>,
     secrets: Arc<BTreeMap<String, String>>,
     limits: Arc<Limits>,
@@ -148,6 +151,7 @@ impl Program {
             .ok_or_else(|| Diagnostic::new(format!("`{origin}` lies in no folder")))?;
         let text = Text {
             origin,
+            files: files::Files::of(&root),
             root,
             source: text,
             given: Arc::new(input.parameters.clone()),
@@ -159,6 +163,9 @@ impl Program {
         // What it imports is known only now: so far nothing of it could do anything but compute.
         let refused = |error: Diagnostic| LoadError::Refused(error.in_file(path));
         input.check(&description.digest).map_err(refused)?;
+        if input.pin.is_some() {
+            text.files.seal();
+        }
         Ok(Self { description, findings, text })
     }
 
@@ -244,7 +251,7 @@ impl ShardProgram {
 pub fn definitions() -> String {
     let current = Rc::new(session::Current::new());
     let loading = surface::Loading::default();
-    let resolver = resolver::Resolver::new(Path::new(""), 0);
+    let resolver = resolver::Resolver::new(Path::new(""), 0, files::Files::default());
     let engine = engine::engine(&Limits::default(), &current, resolver, &loading, true);
     engine.definitions().with_headers(true).single_file()
 }
@@ -294,13 +301,14 @@ fn load_aside(text: &Text) -> Result<Loaded, Diagnostic> {
 fn evaluate(text: &Text, optimise: bool, parsed: impl FnOnce()) -> Result<Evaluated, Diagnostic> {
     let current = Rc::new(session::Current::new());
     let loading = surface::Loading {
-        root: text.root.clone(),
+        files: text.files.clone(),
         given: text.given.clone(),
         secrets: text.secrets.clone(),
         limits: text.limits.clone(),
         ..surface::Loading::default()
     };
-    let resolver = resolver::Resolver::new(&text.root, text.limits.source_bytes);
+    let (limit, files) = (text.limits.source_bytes, text.files.clone());
+    let resolver = resolver::Resolver::new(&text.root, limit, files);
     let engine = engine::engine(&text.limits, &current, resolver.clone(), &loading, optimise);
     let mut ast = engine
         .compile(&text.source)
@@ -368,7 +376,7 @@ fn description(text: &Text, evaluated: &Evaluated) -> Result<Description, Diagno
         parameters,
         places: describe::places(&evaluated.ast, &text.origin, &text.source),
         unmeasured: UNMEASURED,
-        digest: digest(text, &evaluated.resolver),
+        digest: digest(text),
     })
 }
 
@@ -401,14 +409,24 @@ fn functions(ast: &AST) -> BTreeMap<String, Vec<usize>> {
     functions
 }
 
-/// sha256 of all files, in the order of their paths, the script first.
-fn digest(text: &Text, resolver: &resolver::Resolver) -> String {
+/// sha256 of the script; of one with others, of all of them with their names and lengths, the script first and the
+/// others in the order of their paths. No script begins with the byte that those do.
+fn digest(text: &Text) -> String {
     let mut hasher = Sha256::new();
-    hasher.update(text.source.as_bytes());
-    for (path, file) in resolver.files.borrow().iter() {
-        let name = path.strip_prefix(&text.root).unwrap_or(path);
-        hasher.update(name.as_os_str().as_encoded_bytes());
-        hasher.update(file.as_bytes());
+    let files = text.files.all();
+    if files.is_empty() {
+        hasher.update(text.source.as_bytes());
+        return hex(&hasher.finalize());
+    }
+    let mut part = |name: &[u8], bytes: &[u8]| {
+        for it in [name, bytes] {
+            hasher.update((it.len() as u64).to_be_bytes());
+            hasher.update(it);
+        }
+    };
+    part(b"", text.source.as_bytes());
+    for (name, bytes) in files {
+        part(name.as_os_str().as_encoded_bytes(), &bytes);
     }
     hex(&hasher.finalize())
 }

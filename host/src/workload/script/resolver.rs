@@ -1,7 +1,7 @@
 //! Imports: files of the script's own folder, and nothing else.
 //!
 //! A path is joined to the folder and canonicalised; what then lies outside (through `..`, a link, an
-//! absolute path) is refused. Each file is read once per engine and bounded in size.
+//! absolute path) is refused. Each file is read once (see `files`) and bounded in size.
 
 use std::{
     cell::RefCell,
@@ -12,7 +12,7 @@ use std::{
 
 use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 
-use super::source;
+use super::{files::Files, source};
 
 type Imported = Result<Shared<Module>, Box<EvalAltResult>>;
 
@@ -21,19 +21,21 @@ type Imported = Result<Shared<Module>, Box<EvalAltResult>>;
 pub struct Resolver {
     root: PathBuf,
     limit: u64,
+    from: Files,
     modules: Rc<RefCell<BTreeMap<PathBuf, Shared<Module>>>>,
     /// Files that are being evaluated: an import of one of them would never end.
     open: Rc<RefCell<Vec<PathBuf>>>,
-    /// What was read, in the order of paths, for the digest.
+    /// What was imported, in the order of paths.
     pub files: Rc<RefCell<BTreeMap<PathBuf, String>>>,
 }
 
 impl Resolver {
     /// A resolver for a script's folder, which is canonical.
-    pub fn new(root: &Path, limit: u64) -> Self {
+    pub fn new(root: &Path, limit: u64, from: Files) -> Self {
         Self {
             root: root.to_owned(),
             limit,
+            from,
             modules: Rc::default(),
             open: Rc::default(),
             files: Rc::default(),
@@ -41,7 +43,8 @@ impl Resolver {
     }
 
     fn import(&self, engine: &Engine, path: &str, position: Position) -> Imported {
-        let file = inside(&self.root, path, Some("rhai")).map_err(|why| refuse(why, position))?;
+        let found = self.from.get(path, Some("rhai"), (self.limit, "source_bytes"));
+        let (file, bytes) = found.map_err(|why| refuse(why, position))?;
         if let Some(module) = self.modules.borrow().get(&file) {
             return Ok(module.clone());
         }
@@ -49,14 +52,15 @@ impl Resolver {
             let why = format!("`{path}` imports itself, directly or through others");
             return Err(refuse(why, position));
         }
-        let text = source::read(&file, self.limit)
-            .and_then(|text| source::check(&text, path).map(|()| text))
-            .map_err(|error| refuse(error.message, position))?;
-        self.files.borrow_mut().insert(file.clone(), text.clone());
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            refuse(format!("`{path}`: not UTF-8 (byte {})", error.valid_up_to()), position)
+        })?;
+        source::check(text, path).map_err(|error| refuse(error.message, position))?;
+        self.files.borrow_mut().insert(file.clone(), text.to_owned());
         let name = file.strip_prefix(&self.root).unwrap_or(&file).display().to_string();
         self.open.borrow_mut().push(file.clone());
         let module = engine
-            .compile(&text)
+            .compile(text)
             .map_err(|error| Box::new(EvalAltResult::from(error)))
             .and_then(|mut ast| {
                 ast.set_source(name.clone());

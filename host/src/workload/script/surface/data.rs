@@ -1,13 +1,7 @@
-//! `data::`: CSV and JSON files of the script's folder, read once per shard, shared by its VUs.
+//! `data::`: CSV and JSON files of the script's folder, read once (see `files`), parsed once per shard, shared
+//! by its VUs.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc};
 
 use rhai::{Dynamic, Module};
 
@@ -15,7 +9,6 @@ use super::{Loading, def};
 use crate::workload::script::{
     convert::{self, JsonView},
     fault::misused,
-    resolver,
     session::Called,
 };
 
@@ -44,25 +37,14 @@ fn load(
     path: &str,
     parse: fn(&[u8]) -> Result<Dynamic, String>,
 ) -> Called<Dynamic> {
-    let file = resolver::inside(&loading.root, path, None).map_err(misused)?;
+    let limit = (loading.limits.data_file_bytes, "data_file_bytes");
+    let (file, bytes) = loading.files.get(path, None, limit).map_err(misused)?;
     if let Some(value) = cache.borrow().get(&file) {
         return Ok(value.clone());
     }
-    let bytes = read(&file, loading.limits.data_file_bytes)
-        .map_err(|why| misused(format!("`{path}`: {why}")))?;
     let value = parse(&bytes).map_err(|why| misused(format!("`{path}`: {why}")))?;
     cache.borrow_mut().insert(file, value.clone());
     Ok(value)
-}
-
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| resolver::reason(&error))?;
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| resolver::reason(&error))?;
-    if bytes.len() as u64 > limit {
-        return Err(format!("larger than the limit of {limit} bytes (--limit data_file_bytes=N)"));
-    }
-    Ok(bytes)
 }
 
 fn json(bytes: &[u8]) -> Result<Dynamic, String> {

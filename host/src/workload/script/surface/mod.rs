@@ -16,7 +16,7 @@ mod reply;
 mod target;
 mod words;
 
-use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use rhai::{Engine, FuncRegistration, Module, RhaiNativeFunc, Variant};
 
@@ -24,14 +24,14 @@ pub use context::Context;
 pub use options::{CALLS, Call, hint};
 pub use reply::Received;
 
-use super::session::Current;
+use super::{files::Files, session::Current};
 use crate::{plan::Limits, workload::Parameter};
 
 /// What a script is loaded with, and what it says while it is loaded.
 #[derive(Clone, Debug, Default)]
 pub struct Loading {
-    /// Folder of the script, canonical.
-    pub root: PathBuf,
+    /// Files of the script's folder.
+    pub files: Files,
     /// `-p NAME=VALUE`
     pub given: Arc<BTreeMap<String, String>>,
     /// `--secret-env`, resolved.

@@ -7,10 +7,15 @@ use std::{
 
 use super::{Failed, args::RunArgs, load::configuration};
 use crate::{
-    diagnostic::Diagnostic, plan::lock::Lock, report::printable::printable, verdict::Cause,
-    workload::Program,
+    diagnostic::Diagnostic,
+    plan::lock::Lock,
+    report::printable::printable,
+    verdict::Cause,
+    workload::{Program, read_text},
 };
 
+/// Bytes of a lock.
+const MOST_BYTES: u64 = 16 << 20;
 /// Characters of a name.
 const TEXT: usize = 160;
 
@@ -32,7 +37,7 @@ impl Pins {
         }
         let path = &args.workload.workload;
         let place = place(path);
-        let text = std::fs::read_to_string(&place).map_err(|error| {
+        let text = read_text(&place, MOST_BYTES).map_err(|error| {
             configuration(
                 Diagnostic::new(format!("the lock `{}` cannot be read: {error}", place.display()))
                     .help(format!("write it with `wavetank plugin lock {}`", path.display())),

@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
     rc::Rc,
@@ -56,7 +55,7 @@ fn load(
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| resolver::reason(&error))?;
+    let file = crate::workload::open(path).map_err(|error| resolver::reason(&error))?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| resolver::reason(&error))?;
     if bytes.len() as u64 > limit {

@@ -11,6 +11,7 @@ mod contract;
 mod database;
 mod drivers;
 mod flags;
+mod fuzzed;
 mod input;
 mod liar;
 mod lifecycle;

@@ -12,6 +12,7 @@ mod database;
 mod drivers;
 mod flags;
 mod fuzzed;
+mod hostile;
 mod input;
 mod liar;
 mod lifecycle;

@@ -6,6 +6,7 @@
 mod arrivals;
 mod database;
 mod empty;
+mod hostile;
 mod request;
 mod run;
 mod start;
@@ -23,6 +24,7 @@ const ROWS: &[Row] = &[
     ("arrivals", arrivals::row),
     ("postgres", database::postgres),
     ("sqlite", database::sqlite),
+    ("hostile", hostile::row),
     ("long", empty::long),
 ];
 

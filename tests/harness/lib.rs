@@ -8,12 +8,14 @@
 
 pub mod certificates;
 pub mod command;
+pub mod component_text;
 pub mod guests;
 pub mod hog;
 pub mod nats;
 pub mod postgres;
 pub mod registry;
 pub mod truth;
+pub mod untrusted;
 
 /// Drives a future of the harness from a test that is no async function.
 ///

@@ -12,6 +12,8 @@ mod database;
 mod drivers;
 mod flags;
 mod guide;
+mod fuzzed;
+mod hostile;
 mod input;
 mod liar;
 mod lifecycle;

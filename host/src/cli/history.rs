@@ -11,6 +11,7 @@ use crate::{
         comparison::objection,
         summary::{SCHEMA, Summary},
     },
+    workload::read_text,
 };
 
 /// Where runs are kept, in the working directory.
@@ -130,7 +131,7 @@ fn read(path: &Path) -> Result<Summary, Failed> {
     if size > LONGEST {
         return Err(wrong(format!("{size} bytes are too long for one")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = read_text(path, LONGEST).map_err(|error| wrong(error.to_string()))?;
     let summary: Summary =
         serde_json::from_str(&text).map_err(|error| wrong(printable(&error.to_string(), TEXT)))?;
     if summary.schema != SCHEMA {

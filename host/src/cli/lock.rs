@@ -11,9 +11,11 @@ use crate::{
     plan::lock::{Lock, Pin},
     report::printable::printable,
     verdict::Cause,
-    workload::Program,
+    workload::{Program, read_text},
 };
 
+/// Bytes of a lock.
+const MOST_BYTES: u64 = 16 << 20;
 /// Characters of a name.
 const TEXT: usize = 160;
 
@@ -44,7 +46,7 @@ impl Pins {
         let path = &args.workload.workload;
         let place = place(path);
         let anew = format!("`wavetank plugin lock {}`", path.display());
-        let text = std::fs::read_to_string(&place).map_err(|error| {
+        let text = read_text(&place, MOST_BYTES).map_err(|error| {
             configuration(
                 Diagnostic::new(format!("the lock `{}` cannot be read: {error}", place.display()))
                     .help(format!("write it with {anew}")),

@@ -39,7 +39,7 @@ use crate::{
         summary::{self, FileInfo, Part, RunInfo, SummaryInput},
     },
     verdict::Cause,
-    workload::{Program, hex},
+    workload::{Program, hex, read_text},
 };
 
 /// Whether a path is that of a suite.
@@ -104,10 +104,13 @@ struct Course {
 /// A workload that has run: its part of the summary, and what happened when.
 type Told = (Part, Chapter);
 
+/// Bytes of a suite file.
+const MOST_BYTES: u64 = 16 << 20;
+
 /// Reads a suite file; with the digest of what was read.
 pub fn read(path: &Path) -> Result<(Suite, String), Failed> {
     let origin = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = read_text(path, MOST_BYTES).map_err(|error| {
         load::configuration(
             Diagnostic::new(format!("the suite `{origin}` cannot be read: {error}"))
                 .help("name a file that exists"),

@@ -1,6 +1,8 @@
 //! One VU and one of its iterations: the one place where an iteration's durations are taken.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, time::Duration};
+
+use futures_util::future::select;
 
 use super::{
     dispatch::Arrival,
@@ -9,7 +11,7 @@ use super::{
     lane::Lane,
 };
 use crate::{
-    clock::{Instant, Span},
+    clock::{Clock, Instant, Span},
     metric::{Builtin, Name, Outcome, Phase, TagSet},
     primitive::{LogLevel, Primitives, Random},
     verdict::Cause,
@@ -156,7 +158,13 @@ impl Vu {
             lane.counts.borrow_mut().rested_vus += 1;
         }
         lane.ground.pass_on(&self.primitives.scope);
-        if end_call(&self.primitives).await {
+        let waits = end_call(&self.primitives).await;
+        if let Some(pause) = self.primitives.scope.take_owed_rest() {
+            Box::pin(rest(&self.handle, lane.ground.clock, pause)).await;
+            self.waited();
+            return;
+        }
+        if waits {
             self.waited();
             return;
         }
@@ -332,6 +340,12 @@ impl Lane {
             recorder.censored(metric.id(), tags, arrival.due, waited);
         }
     }
+}
+
+/// Rests, while the VU may start iterations at all.
+async fn rest(handle: &Handle, clock: Clock, pause: Duration) {
+    let rest = pin!(clock.sleep_until(clock.now() + pause));
+    select(rest, pin!(handle.closed())).await;
 }
 
 /// Ends what a call left open, and gives back what a VU holds only while it works. True if it had to wait.

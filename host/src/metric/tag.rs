@@ -49,6 +49,8 @@ pub struct Names {
     hidden: Arc<[String]>,
 }
 
+/// Names beyond which a workload's words are `other`.
+const LABELS: usize = 60_000;
 /// What is shown in the place of a secret.
 const COVER: &str = "***";
 /// Bytes of the shortest secret that is looked for: a shorter one is part of too many words.
@@ -95,6 +97,16 @@ impl Names {
 
     /// The name of a string; [`Name::OTHER`] when 65 535 are taken.
     pub fn intern(&self, string: &str) -> Name {
+        self.intern_within(string, usize::from(u16::MAX))
+    }
+
+    /// The name of a string that a workload made up; [`Name::OTHER`] when 60 000 names are taken. What is
+    /// left is for the host's own words: however many names a workload makes up, an error keeps its kind.
+    pub fn intern_label(&self, string: &str) -> Name {
+        self.intern_within(string, LABELS)
+    }
+
+    fn intern_within(&self, string: &str, most: usize) -> Name {
         if let Some(name) = self.read().by_string.get(string) {
             return *name;
         }
@@ -103,7 +115,10 @@ impl Names {
         if let Some(name) = table.by_string.get(string) {
             return *name;
         }
-        let Ok(index) = u16::try_from(table.strings.len()) else { return Name::OTHER };
+        if table.strings.len() >= most {
+            return Name::OTHER;
+        }
+        let index = table.strings.len() as u16;
         let string: Arc<str> = string.into();
         table.strings.push(string.clone());
         table.by_string.insert(string, Name(index));

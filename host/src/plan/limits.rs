@@ -65,7 +65,7 @@ limits! {
     payload_bytes: usize = 1 << 20, BytesHere, "Bytes of one payload that a workload may send or be given.";
     label_bytes: usize = 256, BytesHere, "Bytes of one value given to `log`, `check`, `group` or a tag.";
     log_lines: u64 = 10_000, Number, "Lines that the workloads of a run may log; the rest is counted.";
-    series: usize = 2_000, NumberHere, "Series of one shard.";
+    series: usize = 2_000, NumberHere, "Series of one shard; those of checks and groups may be three quarters of them.";
     query_rows: usize = 100_000, NumberHere, "Rows that one query may return.";
     batch: usize = 10_000, NumberHere, "Requests or messages of one batch call.";
     operation_timeout: Duration = Duration::from_secs(5), Time, "Default timeout of a request, a statement, a wait for a message.";

@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
@@ -176,6 +177,7 @@ pub struct Scope {
     deadlines: Deadlines,
     outages: OnceCell<Arc<Outages>>,
     rested: Cell<bool>,
+    owed: Cell<Option<Duration>>,
 }
 
 /// What a VU holds only while it does not wait for anything else: a database connection.
@@ -204,6 +206,7 @@ impl Scope {
             deadlines: Deadlines::default(),
             outages: OnceCell::new(),
             rested: Cell::new(false),
+            owed: Cell::new(None),
         }
     }
 
@@ -271,6 +274,17 @@ impl Scope {
                         so that the others of its shard could run";
             self.log(LogLevel::Warn, text.to_owned());
         }
+    }
+
+    /// The VU has to rest before its next iteration, and not in this one, which has ended.
+    pub fn owe_rest(&self, pause: Duration) {
+        self.rest();
+        self.owed.set(Some(pause));
+    }
+
+    /// For how long it has to rest now; told once.
+    pub fn take_owed_rest(&self) -> Option<Duration> {
+        self.owed.take()
     }
 
     /// Whether it ever had to rest.
@@ -494,7 +508,7 @@ impl Scope {
                 text.len()
             )));
         }
-        Ok(self.config.recorder.names().intern(text))
+        Ok(self.config.recorder.names().intern_label(text))
     }
 
     /// Until what this returns is dropped, samples are kept apart under `phase`, and judged by nobody.

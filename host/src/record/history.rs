@@ -185,7 +185,7 @@ fn begins(folder: &Path) -> Option<RunInfo> {
 
 /// Whether a process has the journal open to write.
 pub(super) fn is_written(folder: &Path) -> bool {
-    let Ok(file) = fs::File::open(folder.join(JOURNAL)) else { return false };
+    let Ok(file) = crate::workload::open(&folder.join(JOURNAL)) else { return false };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 

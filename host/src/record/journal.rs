@@ -312,7 +312,7 @@ impl Records {
     pub(super) fn open(folder: &Path) -> Result<Self, RecordError> {
         let path = folder.join(JOURNAL);
         let disk = |error| RecordError::disk(&path, "read", error);
-        let file = File::open(&path).map_err(disk)?;
+        let file = crate::workload::open(&path).map_err(disk)?;
         let size = file.metadata().map_err(disk)?.len();
         let mut file = BufReader::with_capacity(1 << 18, file);
         let mut header = Vec::new();

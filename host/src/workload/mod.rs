@@ -12,6 +12,8 @@ mod target;
 use std::{
     collections::BTreeMap,
     fmt::Write,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
@@ -20,6 +22,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
+use rustix::fs::{Mode, OFlags};
 use serde_json::Value as Json;
 
 pub use target::Targets;
@@ -102,6 +105,29 @@ impl LoadInput {
             _ => Ok(()),
         }
     }
+}
+
+/// Opens a file that a user named. Only a file: of a pipe without a writer the opening alone would never
+/// end, and a device may have no end.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    let what = if kind.is_dir() { "a folder" } else { "a device or a pipe" };
+    Err(io::Error::other(format!("it is {what}, not a file")))
+}
+
+/// The text of a file that a user named, of at most so many bytes.
+pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.take(limit + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > limit {
+        return Err(io::Error::other(format!("it has more than {limit} bytes")));
+    }
+    Ok(text)
 }
 
 /// Bytes in hexadecimal digits.
@@ -203,6 +229,14 @@ pub enum GuestErrorKind {
     Limit,
     /// It used the host wrongly.
     Misuse,
+}
+
+impl GuestError {
+    /// Whether the host, or a trap, ended the guest in its middle.
+    fn is_end(&self) -> bool {
+        use GuestErrorKind::{CpuTimeout, Limit, Trapped};
+        matches!(self.kind, CpuTimeout | Limit | Trapped)
+    }
 }
 
 impl GuestErrorKind {

@@ -4,9 +4,10 @@
 //! Scripts and components alike give way after [`SLICE`]. One hog among them would still own its
 //! shard, because whenever the others are done it is its turn again; so a call that has used
 //! [`BEFORE_REST`] and goes on using whole slices rests after each, for so long that it has a
-//! twentieth of the shard. And [`Allowance`]: what a call may use in all.
+//! twentieth of the shard. Whoever only ever fails does not begin anew with each call: [`Account`]. And
+//! [`Allowance`]: what a call may use in all.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 /// Guests give way at the latest after this.
 pub(super) const SLICE: Duration = Duration::from_millis(1);
@@ -47,11 +48,47 @@ impl Allowance {
     }
 }
 
-/// For how long a call rests that has used `used`, `slice` of it just now; `None` if it need not.
-pub(super) fn rest(used: Duration, slice: Duration) -> Option<Duration> {
-    let hogs = used >= BEFORE_REST && slice >= SLICE / 2;
-    // A slice that was far longer was the machine's doing, or a host call's.
-    hogs.then(|| slice.min(SLICE * 4) * REST_RATIO)
+/// Longer than a guest can keep its shard by itself: the machine's doing, or one operation that nothing
+/// can interrupt.
+const LONG: Duration = Duration::from_millis(4);
+
+/// So often it was the machine.
+const FORGIVEN: u32 = 2;
+
+/// What a virtual user has had of its shard, beyond the call that runs.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    /// Time of the calls that were cut off or trapped, since the last that was not: a guest that only ever
+    /// ends so would begin anew each time.
+    wasted: Cell<Duration>,
+    /// Slices that were [`LONG`] while it hogged.
+    long: Cell<u32>,
+}
+
+impl Account {
+    /// For how long a call rests that has used `used`, `slice` of it just now; `None` if it need not.
+    pub(super) fn rest(&self, used: Duration, slice: Duration) -> Option<Duration> {
+        if self.wasted.get() + used < BEFORE_REST || slice < SLICE / 2 {
+            return None;
+        }
+        if slice > LONG && self.long.get() < FORGIVEN {
+            self.long.set(self.long.get() + 1);
+            return Some(LONG * REST_RATIO);
+        }
+        Some(slice * REST_RATIO)
+    }
+
+    /// A call has ended that used so much. For how long its user rests before the next, if it `failed`: it
+    /// was cut off, or trapped; `slice` of it was its last.
+    pub(super) fn ended(&self, failed: bool, used: Duration, slice: Duration) -> Option<Duration> {
+        if !failed {
+            self.wasted.set(Duration::ZERO);
+            return None;
+        }
+        let rest = self.rest(used, slice);
+        self.wasted.set(self.wasted.get() + used);
+        rest
+    }
 }
 
 #[cfg(test)]
@@ -73,11 +110,28 @@ mod tests {
 
     #[test]
     fn only_who_keeps_using_whole_slices_rests_and_then_has_a_twentieth() {
-        let long = Duration::from_secs(1);
-        assert_eq!(rest(BEFORE_REST / 2, SLICE), None);
-        assert_eq!(rest(long, SLICE / 4), None);
-        let slice = rest(long, SLICE).unwrap();
+        let (long, account) = (Duration::from_secs(1), Account::default());
+        assert_eq!(account.rest(BEFORE_REST / 2, SLICE), None);
+        assert_eq!(account.rest(long, SLICE / 4), None);
+        let slice = account.rest(long, SLICE).unwrap();
         assert_eq!(SLICE.as_secs_f64() / (SLICE + slice).as_secs_f64(), 0.05);
-        assert_eq!(rest(long, long), Some(SLICE * 76));
+        assert_eq!(account.rest(long, long), Some(SLICE * 76));
+    }
+
+    #[test]
+    fn slices_that_are_long_again_and_again_are_not_the_machines() {
+        let (long, account) = (Duration::from_millis(200), Account::default());
+        let rests: Vec<_> = (0..4).map(|_| account.rest(long, long).unwrap()).collect();
+        assert_eq!(rests, [LONG * 19, LONG * 19, long * 19, long * 19]);
+    }
+
+    #[test]
+    fn who_only_ever_fails_does_not_begin_anew_with_each_call() {
+        let (call, account) = (Duration::from_millis(30), Account::default());
+        assert_eq!(account.ended(true, call, SLICE), None);
+        assert_eq!(account.ended(true, call, SLICE), Some(SLICE * 19));
+        assert_eq!(account.rest(Duration::ZERO, SLICE), Some(SLICE * 19));
+        assert_eq!(account.ended(false, call, SLICE), None);
+        assert_eq!(account.rest(Duration::ZERO, SLICE), None);
     }
 }

@@ -119,9 +119,9 @@ impl Conductor {
         let Cell::Counter(samples) = folded else { return None };
         (samples > 0.0).then(|| {
             format!(
-                "{samples} samples were of series beyond the limit of {} in a shard and have lost all tags \
-                 but scenario and outcome: figures by another tag leave them out (--limit series=N \
-                 raises the limit)",
+                "{samples} samples were of series beyond the limit of {} in a shard (of checks and groups: \
+                 beyond three quarters of it) and have lost all tags but scenario and outcome: figures by \
+                 another tag leave them out (--limit series=N raises the limit)",
                 plan.limits.series
             )
         })

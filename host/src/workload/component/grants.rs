@@ -16,6 +16,18 @@ impl Grants {
         self.subject(&self.publish, ("publish", "publish to"), subject)
     }
 
+    /// Whoever answers publishes where the reply is wanted: what a component may not send to itself it
+    /// must not have sent by another.
+    pub(super) fn publish_with_reply(
+        &self,
+        subject: &str,
+        reply_to: Option<&str>,
+    ) -> Result<(), Misuse> {
+        self.publish(subject)?;
+        reply_to
+            .map_or(Ok(()), |subject| subject_granted(&self.publish, "want replies at", subject))
+    }
+
     pub(super) fn request(&self, subject: &str) -> Result<(), Misuse> {
         self.subject(&self.request, ("request", "send requests to"), subject)
     }
@@ -87,6 +99,13 @@ mod tests {
             assert!(all.subscribe(subject).is_err(), "{subject}");
         }
         assert_eq!(all.publish("orders.new"), Ok(()));
+        assert_eq!(all.publish_with_reply("orders.new", Some("replies.1")), Ok(()));
+        let some = Grants { publish: vec!["orders.>".to_owned()], ..Grants::default() };
+        for reserved in ["$JS.API.STREAM.DELETE.orders", "_INBOX.a", "_wavetank.any.collect"] {
+            let error = all.publish_with_reply("orders.new", Some(reserved)).unwrap_err();
+            assert!(error.0.contains("may not want replies at"), "{error}");
+        }
+        assert!(some.publish_with_reply("orders.new", Some("prices.eur")).is_err());
         assert_eq!(all.database(DatabaseGrant::Write), Ok(()));
     }
 

@@ -199,6 +199,11 @@ impl World {
         self.handles.set(self.handles.get().saturating_sub(1));
     }
 
+    /// Whether it may publish this message.
+    fn publishes(&self, message: &wit_bus::Outgoing) -> Result<(), Misuse> {
+        self.grants.publish_with_reply(&message.subject, message.reply_to.as_deref())
+    }
+
     fn batch(&self, len: usize) -> Result<(), Misuse> {
         let limit = self.primitives.scope.limits().batch;
         if len > limit {
@@ -258,7 +263,7 @@ impl wit_bus::Host for GuestState {
         let world = self.world();
         stay(async move {
             let world = world?;
-            if let Err(misuse) = world.grants.publish(&message.subject) {
+            if let Err(misuse) = world.publishes(&message) {
                 return Ok(world.answer(Err(misuse)));
             }
             Ok(world.answer(world.primitives.bus.publish(outgoing(message)).await))
@@ -272,9 +277,9 @@ impl wit_bus::Host for GuestState {
         let world = self.world();
         stay(async move {
             let world = world?;
-            let granted = world.batch(messages.len()).and_then(|()| {
-                messages.iter().try_for_each(|message| world.grants.publish(&message.subject))
-            });
+            let granted = world
+                .batch(messages.len())
+                .and_then(|()| messages.iter().try_for_each(|message| world.publishes(message)));
             if let Err(misuse) = granted {
                 return Ok(Err(world.misused(misuse)));
             }
@@ -393,7 +398,7 @@ impl wit_bus::Host for GuestState {
         let world = self.world();
         stay(async move {
             let world = world?;
-            let granted = world.grants.publish(&message.subject).and_then(|()| match &probe {
+            let granted = world.publishes(&message).and_then(|()| match &probe {
                 wit_bus::Probe::Query(_) => world.grants.database(DatabaseGrant::Read),
                 wit_bus::Probe::Request(probe) => world.grants.request(&probe.message.subject),
             });
@@ -445,7 +450,7 @@ impl wit_bus::Host for GuestState {
         let world = self.world();
         stay(async move {
             let world = world?;
-            if let Err(misuse) = world.grants.publish(&message.subject) {
+            if let Err(misuse) = world.publishes(&message) {
                 return Ok(world.answer(Err(misuse)));
             }
             let acknowledged = world

@@ -2,12 +2,13 @@
 //!
 //! A call is a future. Each poll is a slice in which the guest, or the host on its behalf, ran; what
 //! lies between polls is waiting, for which nobody is charged. The epoch makes the guest yield within
-//! [`slice::SLICE`], so the sum is looked at that often, and a call that goes beyond its budget is dropped
-//! where it stands. A guest that keeps using whole slices rests between them ([`slice`]).
+//! [`crate::workload::slice::SLICE`], so the sum is looked at that often, and a call that goes beyond its
+//! budget is dropped where it stands. A guest that keeps using whole slices rests between them
+//! ([`Account`]).
 
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
-use crate::{clock::Clock, primitive::Scope, workload::slice};
+use crate::{clock::Clock, primitive::Scope, workload::slice::Account};
 
 /// What came of a metered call.
 #[derive(Debug)]
@@ -16,15 +17,17 @@ pub(super) struct Metered<T> {
     pub(super) result: Option<T>,
     /// Time in running slices.
     pub(super) used: Duration,
+    /// The last of them.
+    pub(super) slice: Duration,
 }
 
 /// How a call is held back.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
+pub(super) struct Budget<'a> {
     /// Running time after which it is cut off.
     pub(super) limit: Duration,
-    /// Whether a hog has to rest: yes where others share the shard.
-    pub(super) rests: bool,
+    /// By whose account a hog has to rest: where others share the shard.
+    pub(super) rests: Option<&'a Account>,
 }
 
 /// Runs a call within its budget. If it is a call of a VU's guest, `scope` is told when the guest was
@@ -32,10 +35,10 @@ pub(super) struct Budget {
 pub(super) async fn metered<T>(
     clock: Clock,
     scope: Option<&Scope>,
-    budget: Budget,
+    budget: Budget<'_>,
     mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Metered<T> {
-    let mut used = None;
+    let (mut used, mut last) = (None, Duration::ZERO);
     let mut rest: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
     let result = poll_fn(|context| {
         if let Some(resting) = &mut rest {
@@ -53,6 +56,7 @@ pub(super) async fn metered<T>(
         let poll = work.as_mut().poll(context);
         let end = clock.now();
         let slice = end.since(start);
+        last = slice;
         let sum = used.unwrap_or_default() + slice;
         used = Some(sum);
         if let Some(scope) = scope
@@ -64,9 +68,7 @@ pub(super) async fn metered<T>(
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending if sum >= budget.limit => Poll::Ready(None),
             Poll::Pending => {
-                if budget.rests
-                    && let Some(pause) = slice::rest(sum, slice)
-                {
+                if let Some(pause) = budget.rests.and_then(|it| it.rest(sum, slice)) {
                     if let Some(scope) = scope {
                         scope.rest();
                     }
@@ -83,7 +85,7 @@ pub(super) async fn metered<T>(
         }
     })
     .await;
-    Metered { result, used: used.unwrap_or_default() }
+    Metered { result, used: used.unwrap_or_default(), slice: last }
 }
 
 #[cfg(test)]
@@ -110,7 +112,8 @@ mod tests {
     fn a_hog_is_cut_off_and_others_run_meanwhile() {
         runtime().block_on(async {
             let clock = Clock::real();
-            let budget = Budget { limit: Duration::from_millis(80), rests: true };
+            let account = Account::default();
+            let budget = Budget { limit: Duration::from_millis(80), rests: Some(&account) };
             let mut turns = 0_u32;
             let others = async {
                 loop {
@@ -133,7 +136,8 @@ mod tests {
     fn waiting_is_not_charged() {
         runtime().block_on(async {
             let clock = Clock::real();
-            let budget = Budget { limit: Duration::from_secs(1), rests: true };
+            let account = Account::default();
+            let budget = Budget { limit: Duration::from_secs(1), rests: Some(&account) };
             let wait = tokio::time::sleep(Duration::from_millis(60));
             let metered = metered(clock, None, budget, pin!(wait)).await;
             assert!(metered.result.is_some());

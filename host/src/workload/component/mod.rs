@@ -246,7 +246,7 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
             .in_file(path)
     };
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let file = super::open(path).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
     if len <= limit {
         // A file that grows meanwhile is cut, and then refused for being cut.
@@ -404,7 +404,7 @@ async fn ask(
             }
         }
     };
-    let budget = Budget { limit: DESCRIBE_TIME, rests: false };
+    let budget = Budget { limit: DESCRIBE_TIME, rests: None };
     let metered = metered(clock, None, budget, Box::pin(work).as_mut()).await;
     match metered.result {
         Some(Ok(description)) => Ok(description),

@@ -40,7 +40,7 @@ use crate::{
     primitive::{Random, Scope, bus::Message},
     workload::{
         GuestError, GuestErrorKind, Iteration, Targets, VirtualUser, VirtualUserInput,
-        slice::Allowance,
+        slice::{Account, Allowance},
     },
 };
 
@@ -53,6 +53,9 @@ pub(super) struct Guest {
     /// The iteration as the guest is told of it.
     asked: Asked,
     live: Option<Live>,
+    account: Rc<Account>,
+    /// An instance is made while others run.
+    beside: bool,
     /// A store stays on its thread: see `stay.rs`.
     _here: PhantomData<*const ()>,
 }
@@ -101,6 +104,8 @@ impl Guest {
             data,
             asked: Asked::new(input.vu),
             live: None,
+            account: Rc::default(),
+            beside: false,
             _here: PhantomData,
         };
         if before >= capacity.0 {
@@ -145,8 +150,8 @@ impl Guest {
         };
         let mut store = store(self.shard.quarters.ticking.engine(), &program.limits, state);
         let clock = scope.clock();
-        let allowance = self.lifecycle();
-        let budget = Budget { limit: allowance.time(), rests: false };
+        let (allowance, account) = (self.lifecycle(), Rc::clone(&self.account));
+        let budget = Budget { limit: allowance.time(), rests: self.beside.then_some(&account) };
         let making = async {
             Ok(match &self.shard.quarters.pre {
                 Pre::Workload(pre) => Exports::Workload(pre.instantiate_async(&mut store).await?),
@@ -225,6 +230,23 @@ impl Guest {
         }
     }
 
+    /// The same where others share the shard; and for how long the guest has to rest, if it wastes that.
+    /// What it took to be rid of the instance is the guest's too.
+    fn leave_beside<T>(
+        &mut self,
+        live: Live,
+        allowance: Allowance,
+        metered: Metered<wasmtime::Result<Result<T, String>>>,
+    ) -> (Result<T, GuestError>, Option<Duration>) {
+        let clock = self.scope().clock();
+        let Metered { used, slice, .. } = metered;
+        let failed = !matches!(metered.result, Some(Ok(_)));
+        let start = failed.then(|| clock.now());
+        let result = self.leave(live, allowance, metered);
+        let gone = start.map_or(Duration::ZERO, |start| clock.now().since(start));
+        (result, self.account.ended(failed, used + gone, slice + gone))
+    }
+
     fn wrong_world<T>(&mut self, live: Live, asked: &str) -> Result<T, GuestError> {
         self.live = Some(live);
         let world = self.shard.program.contract.world.name();
@@ -242,8 +264,8 @@ impl Guest {
         }
         let mut live = self.take().await?;
         let context = self.context();
-        let allowance = self.lifecycle();
-        let budget = Budget { limit: allowance.time(), rests: false };
+        let (allowance, account) = (self.lifecycle(), Rc::clone(&self.account));
+        let budget = Budget { limit: allowance.time(), rests: self.beside.then_some(&account) };
         self.enter(&mut live);
         let scope = Rc::clone(self.scope());
         let clock = scope.clock();
@@ -272,7 +294,9 @@ impl Guest {
         let (tags, due) = (scope.tags(), scope.origin());
         let init = Random::new(self.seed, "init", u64::from(scope.vu()));
         scope.begin(TagSet { phase: Phase::Setup, ..tags }, due, init);
+        self.beside = true;
         let ready = self.make_ready().await;
+        self.beside = false;
         scope.begin(tags, due, random);
         ready
     }
@@ -281,7 +305,7 @@ impl Guest {
         let mut live = self.take().await?;
         let context = types::Context { data: "null".to_owned(), ..self.context() };
         let allowance = self.lifecycle();
-        let budget = Budget { limit: allowance.time(), rests: false };
+        let budget = Budget { limit: allowance.time(), rests: None };
         self.enter(&mut live);
         let scope = Rc::clone(self.scope());
         let clock = scope.clock();
@@ -314,7 +338,8 @@ impl Guest {
         };
         self.asked.renew(iteration);
         let allowance = Allowance::Iteration(iteration.cpu_timeout);
-        let budget = Budget { limit: allowance.time(), rests: true };
+        let account = Rc::clone(&self.account);
+        let budget = Budget { limit: allowance.time(), rests: Some(&account) };
         let scope = Rc::clone(self.scope());
         let clock = scope.clock();
         self.enter(&mut live);
@@ -332,7 +357,11 @@ impl Guest {
             Exports::Service(_) => return self.wrong_world(live, "iterate"),
         };
         self.record_time(metered.used);
-        self.leave(live, allowance, metered)
+        let (result, rest) = self.leave_beside(live, allowance, metered);
+        if let Some(pause) = rest {
+            scope.owe_rest(pause);
+        }
+        result
     }
 
     async fn run_teardown(&mut self) -> Result<(), GuestError> {
@@ -343,7 +372,7 @@ impl Guest {
         let mut live = self.take().await?;
         let context = self.context();
         let allowance = self.lifecycle();
-        let budget = Budget { limit: allowance.time(), rests: false };
+        let budget = Budget { limit: allowance.time(), rests: None };
         let scope = Rc::clone(self.scope());
         let clock = scope.clock();
         self.enter(&mut live);
@@ -370,7 +399,8 @@ impl Guest {
         let mut live = self.take().await?;
         let message = host::received(message);
         let allowance = Allowance::Handler(self.shard.program.limits.handler_cpu);
-        let budget = Budget { limit: allowance.time(), rests: true };
+        let account = Rc::clone(&self.account);
+        let budget = Budget { limit: allowance.time(), rests: Some(&account) };
         let scope = Rc::clone(self.scope());
         let clock = scope.clock();
         self.enter(&mut live);
@@ -388,7 +418,12 @@ impl Guest {
             Exports::Workload(_) => return self.wrong_world(live, "handle"),
         };
         self.record_time(metered.used);
-        self.leave(live, allowance, metered).map(|reply| reply.map(Bytes::from))
+        let (reply, rest) = self.leave_beside(live, allowance, metered);
+        if let Some(pause) = rest {
+            scope.rest();
+            clock.sleep_until(clock.now() + pause).await;
+        }
+        reply.map(|reply| reply.map(Bytes::from))
     }
 
     fn record_time(&self, used: Duration) {

@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::Read as _,
     path::{Path, PathBuf},
     sync::{
@@ -89,7 +88,7 @@ impl Files {
 }
 
 fn read(path: &Path, limit: u64, name: &str) -> Result<Bytes, String> {
-    let file = File::open(path).map_err(|error| resolver::reason(&error))?;
+    let file = crate::workload::open(path).map_err(|error| resolver::reason(&error))?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| resolver::reason(&error))?;
     if bytes.len() as u64 > limit {

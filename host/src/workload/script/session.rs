@@ -26,7 +26,7 @@ use crate::{
     primitive::{Misuse, Primitives},
     workload::{
         Targets,
-        slice::{self, Allowance, SLICE},
+        slice::{Account, Allowance, SLICE},
     },
 };
 
@@ -98,6 +98,7 @@ pub struct Session {
     allowance: Cell<Allowance>,
     /// Whether a call that hogs its shard rests: yes where others share it.
     rests: Cell<bool>,
+    account: Account,
     /// Guest time of the next look at the memory of the process.
     memory_due: Cell<Duration>,
     /// What that was at the first look of this call.
@@ -253,6 +254,7 @@ impl Session {
             until: Cell::default(),
             allowance: Cell::new(Allowance::Iteration(Duration::MAX)),
             rests: Cell::new(false),
+            account: Account::default(),
             memory_due: Cell::default(),
             memory_before: Cell::default(),
         }
@@ -260,7 +262,8 @@ impl Session {
 
     /// Lets others run first; a hog rests.
     fn give_way(&self, slice: Duration) -> Result<(), Cancelled> {
-        let pause = slice::rest(self.ran.get() + slice, slice).filter(|_| self.rests.get());
+        let rests = self.rests.get().then_some(&self.account);
+        let pause = rests.and_then(|it| it.rest(self.ran.get() + slice, slice));
         let Some(pause) = pause else { return self.switch.end_slice() };
         self.primitives.scope.rest();
         let resting = self.clock.sleep_until(self.clock.now() + pause);
@@ -306,6 +309,19 @@ impl Session {
         if self.on_run_clock {
             self.primitives.scope.leave_guest(self.until.get());
         }
+    }
+
+    /// The call has ended; if it `failed`, was cut off or trapped, a hog rests before its next.
+    pub async fn settle(&self, failed: bool) {
+        let slice = self.until.get().since(self.since.get());
+        let pause = self.account.ended(failed, self.ran.get(), slice);
+        let Some(pause) = pause.filter(|_| self.rests.get()) else { return };
+        let scope = &self.primitives.scope;
+        if matches!(self.allowance.get(), Allowance::Iteration(_)) {
+            return scope.owe_rest(pause);
+        }
+        scope.rest();
+        self.clock.sleep_until(self.clock.now() + pause).await;
     }
 
     /// Guest time of the call so far, slices that ended.

@@ -25,7 +25,7 @@ const VARIABLES: usize = 2_000;
 /// Reads a file of at most `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> Result<String, Diagnostic> {
     let fail = |why: String| Diagnostic::new(format!("`{}`: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|error| {
+    let file = crate::workload::open(path).map_err(|error| {
         fail(resolver::reason(&error)).help("give the path of a script that exists")
     })?;
     let mut bytes = Vec::new();

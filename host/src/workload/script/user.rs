@@ -116,6 +116,7 @@ impl User {
         })?;
         let result = fibre.await;
         self.session.leave_guest();
+        self.session.settle(result.as_ref().is_err_and(GuestError::is_end)).await;
         result
     }
 

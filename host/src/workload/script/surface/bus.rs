@@ -15,7 +15,7 @@ use super::{
 use crate::{
     primitive::{
         Failure, Probe,
-        bus::{ConsumerId, Outgoing, StreamSpec, SubscriptionId},
+        bus::{ConsumerId, Outgoing, StreamSpec, SubscriptionId, is_reserved},
     },
     workload::script::{
         convert,
@@ -53,13 +53,31 @@ fn outgoing(
     options: &CallOptions<'_>,
 ) -> Called<Outgoing> {
     let limit = session.primitives.scope.limits().payload_bytes;
+    let reply_to = options.text("reply_to")?;
+    // To an inbox a script may publish: so it answers by hand.
+    if !subject.starts_with("_INBOX.") {
+        unreserved(subject)?;
+    }
+    reply_to.as_deref().map_or(Ok(()), unreserved)?;
     Ok(Outgoing {
         subject: subject.to_owned(),
         payload: convert::payload(payload, limit).map_err(|error| misuse(&error))?,
         headers: options.headers("headers")?,
         op: options.text("op")?,
-        reply_to: options.text("reply_to")?,
+        reply_to,
     })
+}
+
+/// Refuses the server's subjects and the host's, in which one script could meddle with all others.
+fn unreserved(subject: &str) -> Called<()> {
+    if !is_reserved(subject) {
+        return Ok(());
+    }
+    Err(misused(format!(
+        "`{}` is not for scripts: inboxes and `$…` subjects are the server's, `_wavetank.…` is the host's; \
+         replies and JetStream have calls of their own",
+        subject.escape_debug()
+    )))
 }
 
 fn sending(module: &mut Module, current: &Rc<Current>) {
@@ -214,6 +232,7 @@ fn batches(module: &mut Module, current: &Rc<Current>) {
 fn subscribe(host: &Current, pattern: &str, map: &Map) -> Called<Subscription> {
     let session = host.session("bus::subscribe")?;
     let queue = CallOptions::new(&SUBSCRIBE, map)?.text("queue")?;
+    unreserved(pattern)?;
     let bus = &session.primitives.bus;
     match thrown(session.wait(pin!(bus.subscribe(pattern, queue.as_deref())))?)? {
         Ok(id) => Ok(Subscription(id)),
@@ -427,6 +446,7 @@ fn effect(host: &Current, subject: &str, payload: &Dynamic, map: &Map) -> Called
             Probe::Query { sql, values: database::values("bus::effect", &values)? }
         }
         (None, Some(subject)) => {
+            unreserved(&subject)?;
             let limit = session.primitives.scope.limits().payload_bytes;
             let body = options.value("payload").cloned().unwrap_or_default();
             let payload = thrown(convert::payload(&body, limit))?;

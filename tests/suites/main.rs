@@ -12,6 +12,7 @@ mod database;
 mod drivers;
 mod flags;
 mod input;
+mod languages;
 mod liar;
 mod lifecycle;
 mod lock;

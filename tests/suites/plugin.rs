@@ -77,7 +77,7 @@ fn what_is_no_plugin_is_told() {
         assert_says(&ran, 104, &["cannot be the name of a plugin"]);
     }
     let ran = workplace.run(&["plugin", "new", "a", "--lang", "cobol"]);
-    assert_says(&ran, 104, &["possible values: rust"]);
+    assert_says(&ran, 104, &["possible values: rust, js, c"]);
     assert_says(&workplace.run(&["plugin", "build", "nowhere"]), 104, &["there is no folder"]);
-    assert_says(&workplace.run(&["plugin", "build"]), 104, &["has no Cargo.toml"]);
+    assert_says(&workplace.run(&["plugin", "build"]), 104, &["has none of Cargo.toml"]);
 }

@@ -129,7 +129,7 @@ fn suite(bytes: &[u8]) {
         let again = Lock::read(&lock.render(), "suite.lock").expect("what was rendered is a lock");
         assert_eq!(again.render(), lock.render());
         for plugin in &lock.plugins {
-            assert!(lock.digest_of(&plugin.file.source).is_some());
+            assert!(lock.pin(&plugin.file.source, "anew").is_some());
         }
     }
 }

@@ -159,7 +159,7 @@ fn what_is_no_plugin_is_told() {
         ran.assert_says(104, &["cannot be the name of a plugin"]);
     }
     let ran = workplace.run(&["plugin", "new", "a", "--lang", "cobol"]);
-    ran.assert_says(104, &["possible values: rust"]);
+    ran.assert_says(104, &["possible values: rust, js, c"]);
     workplace.run(&["plugin", "build", "nowhere"]).assert_says(104, &["there is no folder"]);
-    workplace.run(&["plugin", "build"]).assert_says(104, &["has no Cargo.toml"]);
+    workplace.run(&["plugin", "build"]).assert_says(104, &["has none of Cargo.toml"]);
 }

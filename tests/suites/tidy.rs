@@ -28,6 +28,8 @@ const SIBLINGS: &[[&str; 2]] = &[["target", "primitive"]];
 const KEPT_CRATES: &[(&str, &[&str])] = &[
     ("wasmtime", &["workload/component/"]),
     ("wasmtime_wasi", &["workload/component/"]),
+    ("wit_component", &["workload/component/encode"]),
+    ("wit_parser", &["workload/component/encode"]),
     ("rhai", &["workload/script/"]),
     ("corosensei", &["workload/script/"]),
     ("async_nats", &["primitive/bus/nats"]),

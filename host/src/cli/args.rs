@@ -435,6 +435,10 @@ pub struct NewArgs {
 pub enum Language {
     /// Rust, with the SDK
     Rust,
+    /// JavaScript, by componentize-qjs
+    Js,
+    /// C, by clang
+    C,
 }
 
 /// `--kind`

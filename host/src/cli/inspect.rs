@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Failed,
@@ -52,11 +52,19 @@ fn facts(program: &Program, plan: &Plan) -> Value {
         Program::Script(_) => Vec::new(),
         Program::Component(component) => component.contract().imports.clone(),
     };
+    let metadata: Map<String, Value> = match program {
+        Program::Script(_) => Map::new(),
+        Program::Component(component) => {
+            let told = component.provenance().list();
+            told.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
+        }
+    };
     json!({
         "name": name,
         "kind": kind,
         "version": version,
         "digest": format!("sha256:{digest}"),
+        "metadata": metadata,
         "scenarios": plan.scenarios.iter().map(|scenario| json!({
             "name": scenario.name,
             "executor": scenario.executor.name(),
@@ -91,7 +99,11 @@ fn text(value: &Value, depth: usize) -> String {
     match value {
         Value::Object(map) => map
             .iter()
-            .filter(|(_, value)| !matches!(value, Value::Array(list) if list.is_empty()))
+            .filter(|(_, value)| match value {
+                Value::Array(list) => !list.is_empty(),
+                Value::Object(map) => !map.is_empty(),
+                _ => true,
+            })
             .map(|(key, value)| match value {
                 Value::Object(_) | Value::Array(_) => {
                     format!("{indent}{key}:\n{}", text(value, depth + 1))

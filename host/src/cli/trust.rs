@@ -4,7 +4,6 @@
 //! not signed. What is not signed, by another key, or not well, is refused (114).
 
 use std::{
-    fs::File,
     io::Read as _,
     path::{Path, PathBuf},
 };
@@ -12,7 +11,7 @@ use std::{
 use minisign_verify::{PublicKey, Signature};
 
 use super::{Failed, load::configuration, registry::digest};
-use crate::{diagnostic::Diagnostic, report::printable::printable, verdict::Cause};
+use crate::{diagnostic::Diagnostic, report::printable::printable, verdict::Cause, workload::open};
 
 /// Bytes of a signature's file, and of a key's.
 const BYTES: u64 = 4_096;
@@ -41,7 +40,7 @@ pub fn signature(path: &Path) -> Result<String, Failed> {
 /// The digest of a file that one of the keys has signed: of what was looked at.
 pub fn signed(keys: &[String], path: &Path, limit: u64) -> Result<String, Failed> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    let read = open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     read.map_err(|error| unread(path, &error))?;
     let beside = beside(path);
     let signature = if beside.exists() { Some(small(&beside)?) } else { None };
@@ -105,7 +104,7 @@ fn key(text: &str) -> Result<PublicKey, Failed> {
 /// The text of a file that has few bytes.
 fn small(path: &Path) -> Result<String, Failed> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(BYTES + 1).read_to_string(&mut text));
+    let read = open(path).and_then(|file| file.take(BYTES + 1).read_to_string(&mut text));
     let read = read.map_err(|error| unread(path, &error))?;
     if read as u64 > BYTES {
         return Err(configuration(

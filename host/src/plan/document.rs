@@ -33,6 +33,11 @@ pub(super) fn read(text: &str, origin: &str) -> Result<(Value, Places), Diagnost
     Ok((value, reader.places))
 }
 
+/// A TOML text as a tree of values: the manifest of a plugin.
+pub fn toml_tree(text: &str, origin: &str) -> Result<Value, Diagnostic> {
+    read(text, origin).map(|(tree, _)| tree)
+}
+
 struct Reader<'a> {
     text: &'a str,
     origin: &'a str,

@@ -31,6 +31,7 @@ pub mod threshold;
 
 pub use build::{Backends, Consumer, MetricDeclaration, Plan, PlanInput};
 pub use derived::{Derived, DerivedKind, Formula, Growth, Per, ScalingValue, SearchValue};
+pub use document::toml_tree;
 pub use forecast::{Forecast, MeanAndPeak, Point, ScenarioForecast};
 pub use grants::{DatabaseGrant, Giver, Grants};
 pub use limits::Limits;

@@ -1,14 +1,17 @@
 //! `wavetank plugin build`: a component from a plugin's folder, by its language's own tool.
 //!
 //! The same files give the same bytes, wherever they lie: what the tool would put in of the folder's name,
-//! or of its own, is replaced. So a digest says what was built, and whoever builds it again can see that.
+//! of its own, of the moment or of chance is replaced. So a digest says what was built, and whoever builds
+//! it again can see that. What is made on the way lies in the folder's `build`.
+
+mod c;
+mod javascript;
+mod rust;
+mod tool;
 
 use std::{
-    env,
-    ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use serde_json::Value;
@@ -22,13 +25,24 @@ use crate::{
         print::{out, say},
     },
     diagnostic::Diagnostic,
+    plan::toml_tree,
+    report::printable::printable,
     verdict::Cause,
-    workload::Program,
+    workload::{
+        Program,
+        component::{Language, Provenance, World},
+    },
 };
 
-const TARGET: &str = "wasm32-wasip2";
-/// What separates cargo's encoded flags.
-const SEPARATOR: &str = "\u{1f}";
+/// Characters of a name that is shown.
+const TEXT: usize = 160;
+
+/// The file by which a language is known.
+const MANIFESTS: [(&str, Language); 3] = [
+    ("Cargo.toml", Language::Rust),
+    ("package.json", Language::JavaScript),
+    ("plugin.toml", Language::C),
+];
 
 /// Runs the subcommand; where the component is.
 pub fn build(args: &BuildArgs) -> Result<PathBuf, Failed> {
@@ -38,85 +52,126 @@ pub fn build(args: &BuildArgs) -> Result<PathBuf, Failed> {
                 .help("name a plugin's folder: `wavetank plugin new DIR` makes one"),
         )
     })?;
-    if !folder.join("Cargo.toml").is_file() {
+    let known = MANIFESTS.iter().find(|(manifest, _)| folder.join(manifest).is_file());
+    let Some((_, language)) = known else {
+        let names = MANIFESTS.map(|(manifest, _)| manifest).join(", ");
         return Err(configuration(
-            Diagnostic::new(format!("`{}` has no Cargo.toml", args.folder.display()))
+            Diagnostic::new(format!("`{}` has none of {names}", args.folder.display()))
                 .help("name a plugin's folder: `wavetank plugin new DIR` makes one"),
         ));
-    }
-    let built = cargo(&folder)?;
-    let name = built.file_name().unwrap_or_default();
+    };
+    let (name, bytes, provenance) = match language {
+        Language::Rust => {
+            let built = rust::cargo(&folder)?;
+            let name = built.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let bytes = fs::read(&built).map_err(|error| unread(&built, &error))?;
+            let manifest = text(&folder.join("Cargo.toml"))?;
+            let manifest = toml_tree(&manifest, "Cargo.toml").map_err(configuration)?;
+            (name, bytes, provenance(&manifest["package"]))
+        }
+        Language::JavaScript => named(javascript::build(&folder)?),
+        Language::C => named(c::build(&folder)?),
+    };
+    let bytes = provenance.write(&bytes);
     let component = args.folder.join(name);
-    fs::copy(&built, &component).map_err(|error| {
-        let message = format!("`{}` cannot be written: {error}", component.display());
-        Failed::new(Cause::NotWritten, Diagnostic::new(message).help("free some space"))
-    })?;
+    written(&component, &bytes)?;
     // What cannot be run was not built.
     let program = load::program(&WorkloadArgs::of(component.clone()), &load::Reach::default())?;
-    let bytes = fs::metadata(&component).map_or(0, |it| it.len());
     let world = match &program {
         Program::Component(component) => component.contract().world.name(),
         Program::Script(_) => "script",
     };
     out(&format!("{} {}", component.display(), digest_of(&program)));
-    say(&format!("a {world} of {:.0} KB", bytes as f64 / 1e3));
+    say(&format!("a {world} of {:.0} KB", bytes.len() as f64 / 1e3));
     Ok(component)
 }
 
-/// The component that cargo makes of a folder.
-fn cargo(folder: &Path) -> Result<PathBuf, Failed> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(&cargo);
-    command.args(["build", "--release", "--target", TARGET]);
-    command.args(["--message-format", "json-render-diagnostics"]);
-    command.current_dir(folder).env("CARGO_ENCODED_RUSTFLAGS", flags(folder));
-    command.stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = command.output().map_err(|error| {
-        let message = format!("`{}` cannot be run: {error}", cargo.display());
-        configuration(Diagnostic::new(message).help("install Rust, with cargo on the PATH"))
-    })?;
-    if !output.status.success() {
-        return Err(configuration(
-            Diagnostic::new("cargo did not build it: what it says stands above").help(format!(
-                "where it misses `core` or `std`: `rustup target add {TARGET}` installs them"
-            )),
-        ));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let manifest = folder.join("Cargo.toml");
-    let artifacts = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let own = artifacts.filter(|it| it["manifest_path"].as_str().map(Path::new) == Some(&manifest));
-    let files = own.flat_map(|it| it["filenames"].as_array().cloned().unwrap_or_default());
-    let mut paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
-    paths.find(|path| path.extension().is_some_and(|it| it == "wasm")).ok_or_else(|| {
-        configuration(
-            Diagnostic::new("cargo made no component of it").help(
-                "a plugin is a library: `[lib]` with `crate-type = [\"cdylib\"]` in Cargo.toml",
-            ),
-        )
-    })
+fn named((manifest, bytes): (Manifest, Vec<u8>)) -> (String, Vec<u8>, Provenance) {
+    (format!("{}.wasm", manifest.name.replace('-', "_")), bytes, manifest.provenance)
 }
 
-/// The flags of whoever calls, and those that keep the names of folders out.
-fn flags(folder: &Path) -> OsString {
-    let mut flags: Vec<OsString> = Vec::new();
-    match (env::var_os("CARGO_ENCODED_RUSTFLAGS"), env::var_os("RUSTFLAGS")) {
-        (Some(encoded), _) if !encoded.is_empty() => flags.push(encoded),
-        (_, Some(plain)) => {
-            flags.extend(plain.to_string_lossy().split_whitespace().map(OsString::from));
+/// What a manifest says that the build needs.
+#[derive(Debug)]
+struct Manifest {
+    name: String,
+    world: World,
+    provenance: Provenance,
+}
+
+impl Manifest {
+    /// From a manifest's own fields, which most languages name alike, and the world where it is said.
+    fn new(file: &str, fields: &Value, world: &Value) -> Result<Self, Failed> {
+        let wrong = |what: String, help: &str| Err(configuration(Diagnostic::new(what).help(help)));
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        let name = fields["name"].as_str().unwrap_or_default();
+        if name.is_empty() || !name.chars().all(fits) {
+            let name = printable(name, TEXT);
+            let help = "a plugin's name has small letters, digits, `-` and `_`";
+            return wrong(format!("`{file}`: `{name}` is no name of a plugin"), help);
         }
-        _ => {}
+        let world = match world.as_str() {
+            None | Some("workload") => World::Workload,
+            Some("service") => World::Service,
+            Some(other) => {
+                let other = printable(other, TEXT);
+                let help = "it is `workload` or `service`";
+                return wrong(format!("`{file}`: there is no world `{other}`"), help);
+            }
+        };
+        Ok(Self { name: name.to_owned(), world, provenance: provenance(fields) })
     }
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    let remapped = [(Some(folder.to_owned()), "/plugin"), (home, "/cargo")];
-    for (from, to) in remapped {
-        let Some(from) = from else { continue };
-        let mut flag = OsString::from("--remap-path-prefix=");
-        flag.push(from);
-        flag.push("=");
-        flag.push(to);
-        flags.push(flag);
+}
+
+/// What a manifest says for people, in the words of Cargo, npm and Python. What is empty says nothing.
+fn provenance(fields: &Value) -> Provenance {
+    let said = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        // npm: `{"type": "git", "url": …}`; Python: `{"name": …, "email": …}`.
+        Value::Object(one) => {
+            let known = ["url", "name", "text"].into_iter().find_map(|key| one.get(key)?.as_str());
+            known.map(str::to_owned)
+        }
+        _ => None,
+    };
+    let field = |name: &str| said(&fields[name]);
+    let all = fields["authors"].as_array().into_iter().flatten();
+    let authors: Vec<String> = all.chain([&fields["author"]]).filter_map(said).collect();
+    Provenance {
+        name: field("name"),
+        version: field("version"),
+        description: field("description"),
+        authors: Some(authors.join(", ")).filter(|authors| !authors.is_empty()),
+        licences: field("license"),
+        source: field("repository").or_else(|| field("source")),
     }
-    flags.join(OsString::from(SEPARATOR).as_os_str())
+}
+
+/// The folder for what is made on the way, empty.
+fn scratch(folder: &Path) -> Result<PathBuf, Failed> {
+    let scratch = folder.join("build");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).map_err(|error| unwritten(&scratch, &error))?;
+    }
+    fs::create_dir(&scratch).map_err(|error| unwritten(&scratch, &error))?;
+    Ok(scratch)
+}
+
+fn written(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
+    fs::write(path, bytes).map_err(|error| unwritten(path, &error))
+}
+
+fn unwritten(path: &Path, error: &std::io::Error) -> Failed {
+    let message = format!("`{}` cannot be written: {error}", path.display());
+    Failed::new(Cause::NotWritten, Diagnostic::new(message).help("free some space"))
+}
+
+fn unread(path: &Path, error: &std::io::Error) -> Failed {
+    let message = format!("`{}` cannot be read: {error}", path.display());
+    configuration(
+        Diagnostic::new(message).help("`wavetank plugin new DIR` writes one that is whole"),
+    )
+}
+
+fn text(path: &Path) -> Result<String, Failed> {
+    fs::read_to_string(path).map_err(|error| unread(path, &error))
 }

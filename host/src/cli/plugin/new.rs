@@ -11,7 +11,7 @@ use crate::{
     },
     diagnostic::Diagnostic,
     report::printable::printable,
-    workload::component::{World, rust_plugin},
+    workload::component::{self, World},
 };
 
 /// Characters of a name.
@@ -42,14 +42,21 @@ pub fn new(args: &NewArgs) -> Result<(), Failed> {
         PluginKind::Workload => World::Workload,
         PluginKind::Service => World::Service,
     };
-    let files = match args.lang {
-        Language::Rust => rust_plugin(&name, world),
+    let language = match args.lang {
+        Language::Rust => component::Language::Rust,
+        Language::Js => component::Language::JavaScript,
+        Language::C => component::Language::C,
     };
-    for file in files {
+    for file in component::plugin(language, &name, world) {
         write(&folder.join(&file.path), &file.text)?;
     }
     let folder = folder.display();
-    say(&format!("{folder} written; build it with `wavetank plugin build {folder}`"));
+    let needed = match args.lang {
+        Language::Rust => "`rustup target add wasm32-wasip2` once".to_owned(),
+        Language::Js => format!("`npm install --prefix {folder}` once"),
+        Language::C => "`apt-get install clang lld` once".to_owned(),
+    };
+    say(&format!("{folder} written; {needed}, then `wavetank plugin build {folder}`"));
     Ok(())
 }
 

@@ -4,7 +4,6 @@
 //! changed since. The same component with the same words has the same digest, whenever it is pushed.
 
 use std::{
-    fs::File,
     io::Read as _,
     path::Path,
     process::{Command, Stdio},
@@ -21,7 +20,7 @@ use crate::{
     },
     diagnostic::Diagnostic,
     plan::{Limits, lock::Pin},
-    workload::Program,
+    workload::{Program, open},
 };
 
 /// Runs the subcommand.
@@ -47,7 +46,7 @@ pub fn push(args: &PushArgs) -> Result<(), Failed> {
 fn read(path: &Path) -> Result<Vec<u8>, Failed> {
     let limit = Limits::default().component_bytes;
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    let read = open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     match read {
         Ok(_) if bytes.len() as u64 <= limit => Ok(bytes),
         Ok(_) => Err(configuration(

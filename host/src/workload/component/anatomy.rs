@@ -99,7 +99,7 @@ fn walk(
 }
 
 /// An unsigned LEB128 number of at most 32 bits.
-fn leb(bytes: &[u8]) -> Option<(u64, &[u8])> {
+pub(super) fn leb(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0;
     for (index, byte) in bytes.iter().take(5).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * index);

@@ -128,7 +128,10 @@ fn check_imports(imports: &[String]) -> Result<Option<String>, Diagnostic> {
                     "the component was built against `wavetank:workload@{}`; this host speaks 0.1",
                     version.escape_debug()
                 ))
-                .help("build it with the `wavetank-sdk` of this host, or use the host it was built for"));
+                .help(
+                    "build it against the contract of this host (`wavetank plugin new` writes it beside a \
+                     new plugin), or use the host it was built for",
+                ));
             }
             if !OURS.iter().any(|(known, _)| *known == name) {
                 return Err(
@@ -165,20 +168,22 @@ fn advice(interface: &str, version: &str) -> &'static str {
     let (package, _) = interface.split_once('/').unwrap_or((interface, ""));
     match package {
         "wasi:filesystem" => {
-            "build it without `std::fs`: take what it needs as parameters (`-p`), from `setup`'s data, or \
-             with `include_str!`"
+            "Rust: build it without `std::fs`, and take what it needs as parameters (`-p`), from `setup`'s \
+             data, or with `include_str!`; JavaScript and Python: `wavetank plugin build`, which gives their \
+             tools `--stub-wasi`"
         }
         "wasi:sockets" => {
             "build it without `std::net`: a workload talks through `wavetank_sdk::bus` and `database`, \
-             so that the host can time it"
+             so that the host can time it; JavaScript and Python: `wavetank plugin build`, which gives \
+             their tools `--stub-wasi`"
         }
         "wasi:http" => {
-            "build it without an HTTP client: a workload talks through `wavetank_sdk::bus`; for \
-             JavaScript, `componentize-js --disable http`"
+            "build it without an HTTP client: a workload talks through the bus; JavaScript: \
+             `wavetank plugin build`, whose tool has none"
         }
         _ if version.starts_with("0.3") => {
             "it was built for WASI 0.3, whose calls are asynchronous: build it for WASI 0.2 with \
-             synchronous functions (JavaScript: `jco … --sync`)"
+             synchronous functions (JavaScript: `wavetank plugin build`, which gives its tool `--sync`)"
         }
         _ => {
             "build it with the `wavetank-sdk` crate for `wasm32-wasip2`; a workload gets the interfaces \
@@ -194,7 +199,8 @@ pub(super) fn explain(error: &wasmtime::Error) -> Diagnostic {
     if text.contains("async") {
         return diagnostic.help(
             "it uses the asynchronous component model, which workloads do not: build it with \
-             synchronous functions (JavaScript: `jco … --sync`; Rust: no `async: true`)",
+             synchronous functions (JavaScript: `wavetank plugin build`, which gives its tool `--sync`; \
+             Rust: no `async: true`)",
         );
     }
     diagnostic

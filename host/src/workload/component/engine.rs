@@ -17,8 +17,15 @@ const MAPS_PER_INSTANCE: u64 = 6;
 /// Maps of the rest of the process.
 const MAPS_OF_THE_HOST: u64 = 2_000;
 
-/// Core modules of one component: the plugin, its shims, adapters.
-const CORE_INSTANCES: u32 = 8;
+/// Core modules of one component: the plugin, its shims, adapters. Python's is linked of forty.
+const CORE_INSTANCES: u32 = 64;
+
+/// Memories of one component: its own, and those of the stubs which JavaScript has in place of WASI. What
+/// an instance may have is their sum, whatever their number ([`super::host::Ceiling`]).
+const MEMORIES: u32 = 3;
+
+/// Tables of one component.
+const TABLES: u32 = 4;
 
 /// What the pools are made for: instances in the process at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +67,12 @@ fn configure(limits: &Limits, capacity: Capacity) -> Config {
     let cores = instances.saturating_mul(CORE_INSTANCES);
     pool.total_component_instances(instances)
         .total_core_instances(cores)
-        .total_memories(instances)
-        .total_tables(instances.saturating_mul(4))
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .total_tables(instances.saturating_mul(TABLES))
         .total_stacks(instances)
         .max_core_instances_per_component(CORE_INSTANCES)
-        .max_memories_per_component(1)
-        .max_tables_per_component(4)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
         .max_memory_size(usize::try_from(limits.guest_memory).unwrap_or(usize::MAX))
         .table_elements(usize::try_from(limits.guest_table).unwrap_or(usize::MAX))
         .max_component_instance_size(1 << 20)
@@ -86,7 +93,8 @@ fn configure(limits: &Limits, capacity: Capacity) -> Config {
         // Host functions run on the guest's stack, below it.
         .async_stack_size(stack + (512 << 10))
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        // What joins the components within one component copies from one memory to another.
+        .wasm_multi_memory(true)
         .wasm_relaxed_simd(false)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
     config

@@ -24,8 +24,9 @@ impl Grants {
         reply_to: Option<&str>,
     ) -> Result<(), Misuse> {
         self.publish(subject)?;
-        reply_to
-            .map_or(Ok(()), |subject| subject_granted(&self.publish, "want replies at", subject))
+        reply_to.map_or(Ok(()), |subject| {
+            self.subject(&self.publish, ("publish", "want replies at"), subject)
+        })
     }
 
     pub(super) fn request(&self, subject: &str) -> Result<(), Misuse> {

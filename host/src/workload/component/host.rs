@@ -92,7 +92,7 @@ impl Drop for Connection {
 pub(super) struct Ceiling {
     memory: usize,
     table: usize,
-    /// Bytes of linear memory that the instance has.
+    /// Bytes of linear memory that the instance has, all its memories together.
     pub(super) used: usize,
     /// What was refused since the call began.
     pub(super) refused: Option<String>,
@@ -112,18 +112,19 @@ impl Ceiling {
 impl ResourceLimiter for Ceiling {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if desired > self.memory {
+        let whole = self.used.saturating_sub(current).saturating_add(desired);
+        if whole > self.memory {
             self.refused = Some(format!(
-                "it asked for {desired} bytes of memory; the limit is {} (guest_memory)",
+                "it asked for {whole} bytes of memory; the limit is {} (guest_memory)",
                 self.memory
             ));
             return Ok(false);
         }
-        self.used = self.used.max(desired);
+        self.used = whole;
         Ok(true)
     }
 

@@ -17,12 +17,14 @@ mod bindings;
 mod cache;
 mod checker;
 mod contract;
+mod encode;
 mod engine;
 mod fault;
 mod grants;
 mod host;
 mod meter;
 mod quarters;
+mod sections;
 mod stay;
 mod template;
 mod virtual_user;
@@ -47,7 +49,9 @@ use wasmtime::{
 };
 
 pub use contract::{Contract, World};
-pub use template::{File, rust as rust_plugin};
+pub use encode::encode;
+pub use sections::{Provenance, exchange_exports};
+pub use template::{File, Language, WIT, plugin};
 
 use self::{
     bindings::workload::wavetank::workload::types,
@@ -77,6 +81,7 @@ pub struct Program {
     description: Description,
     findings: Vec<Diagnostic>,
     contract: Contract,
+    provenance: Provenance,
     component: Component,
     /// Where it was loaded.
     home: Arc<Quarters>,
@@ -137,6 +142,7 @@ impl Program {
         let digest = hex(&Sha256::digest(&bytes));
         // Before a byte of it is compiled or run.
         input.check(&digest).map_err(|error| LoadError::Refused(placed(error)))?;
+        let provenance = Provenance::read(&bytes);
         let ticking = engine::start(&input.limits, FEW).map_err(|error| no_engine(&error))?;
         let engine = ticking.engine();
         let component = compile(engine, &digest, bytes, input)
@@ -155,6 +161,7 @@ impl Program {
             findings: findings.into_iter().map(placed).collect(),
             description,
             contract,
+            provenance,
             component,
             quarters: Mutex::new(Arc::clone(&home)),
             home,
@@ -205,6 +212,11 @@ impl Program {
     /// imports cannot fill.
     pub fn findings(&self) -> &[Diagnostic] {
         &self.findings
+    }
+
+    /// What its author says of it.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
     }
 
     /// Its world, version and imports: for `inspect`.

@@ -1,5 +1,7 @@
-//! What `wavetank plugin new` writes: a plugin that builds and passes as it is, with the SDK and the
-//! contract beside it, so that nothing is fetched but its language's own packages.
+//! What `wavetank plugin new` writes: a plugin that builds and passes as it is, with the contract and a
+//! small layer of its language beside it, so that nothing is fetched but its language's own packages.
+
+mod rust;
 
 use super::World;
 
@@ -12,210 +14,107 @@ pub struct File {
     pub text: String,
 }
 
-const MANIFEST: &str = r#"[package]
-name = "{name}"
-version = "0.1.0"
-description = "What it does, in a line"
-authors = []
-license = "Apache-2.0"
-edition = "2024"
-publish = false
-
-[lib]
-crate-type = ["cdylib"]
-
-[dependencies]
-wavetank-sdk = { path = "sdk" }
-
-[profile.release]
-lto = true
-codegen-units = 1
-strip = true
-
-[workspace]
-"#;
-
-const IGNORED: &str = "/target\n/*.wasm\n";
-
-const WORKLOAD: &str = r#"//! What each virtual user does. `wavetank plugin build` makes {name}.wasm of it, and
-//! `wavetank run {name}.wasm` runs that.
-
-use wavetank_sdk::{
-    Context, Description, Iteration, Json, Result, Workload, check, database::sql, json, random,
-};
-
-struct Visitor {
-    people: i64,
+/// What plugins are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Rust, with the SDK.
+    Rust,
+    /// JavaScript, by componentize-qjs.
+    JavaScript,
+    /// C, by clang.
+    C,
 }
 
-impl Workload for Visitor {
-    fn describe() -> Description {
-        Description::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-            // What is run, measured and judged, in the words of a script's `options`.
-            .options(json!({
-                "scenarios": {
-                    // One scenario: arrivals at a fixed rate, however slow the system is.
-                    "steady": { "executor": "constant-arrival-rate", "rate": 50, "duration": "5s" },
-                },
-                // Names for operations must be declared.
-                "ops": ["visit", "look"],
-                // A threshold that is missed, or that has nothing to judge, fails the run.
-                "thresholds": {
-                    "db_query_duration{op:look}": ["p(95) < 100ms"],
-                    "checks": ["rate > 0.99"],
-                },
-            }))
-            // `-p people=10` changes it.
-            .parameter("people", 100, "how many people there are")
-    }
-
-    // Once before the load; what it returns is `context.data` everywhere else.
-    fn setup(_: &Context) -> Result<Json> {
-        sql("CREATE TABLE visits (name TEXT)").execute()??;
-        Ok(Json::Null)
-    }
-
-    // Once per virtual user, and again after a panic.
-    fn init(context: &Context) -> Result<Self> {
-        Ok(Self {
-            people: context.parameter("people")?,
-        })
-    }
-
-    // Once per iteration. A failure of the system is data; what `?` throws ends the iteration.
-    fn iterate(&mut self, _: &Iteration) -> Result {
-        let name = format!("user{}", random::integer(1, self.people));
-        let stored = sql("INSERT INTO visits (name) VALUES (?)")
-            .value(name.as_str())
-            .op("visit")
-            .execute()?;
-        check("stored", stored.is_ok())?;
-        let found = sql("SELECT name FROM visits WHERE name = ? LIMIT 1")
-            .value(name)
-            .op("look")
-            .query()?;
-        check("found", found.is_ok_and(|found| found.rows.len() == 1))?;
-        Ok(())
-    }
-}
-
-wavetank_sdk::workload!(Visitor);
-"#;
-
-const SERVICE: &str = r#"//! What answers messages. `wavetank plugin build` makes {name}.wasm of it, and
-//! `wavetank serve {name}.wasm --bus URL` serves it.
-
-use wavetank_sdk::{Context, Description, Json, Result, Service, bus::Message, json};
-
-struct Greeter {
-    greeting: String,
-}
-
-impl Service for Greeter {
-    fn describe() -> Description {
-        Description::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-            // Which subject goes to which handler.
-            .options(json!({ "services": { "example.greet": "greet" } }))
-            // `-p greeting=hi` changes it.
-            .parameter("greeting", "hello", "what is said before the name")
-    }
-
-    // Once per instance, before its first message.
-    fn start(context: &Context) -> Result<Self> {
-        Ok(Self {
-            greeting: context.parameter("greeting")?,
-        })
-    }
-
-    // One message. What it returns is the reply; `None` is no reply.
-    fn handle(&mut self, _handler: &str, message: &Message) -> Result<Option<Vec<u8>>> {
-        let asked: Json =
-            wavetank_sdk::serde_json::from_slice(&message.payload).unwrap_or_default();
-        let who = asked["name"].as_str().unwrap_or("stranger");
-        let reply = json!({ "text": format!("{}, {who}", self.greeting) });
-        Ok(Some(reply.to_string().into_bytes()))
-    }
-}
-
-wavetank_sdk::service!(Greeter);
-"#;
-
-/// The SDK, and the contract that it is made from.
-const SDK: &[(&str, &str)] = &[
-    ("src/bindings.rs", include_str!("../../../../sdk/src/bindings.rs")),
-    ("src/bus.rs", include_str!("../../../../sdk/src/bus.rs")),
-    ("src/database.rs", include_str!("../../../../sdk/src/database.rs")),
-    ("src/guest.rs", include_str!("../../../../sdk/src/guest.rs")),
-    ("src/guide.rs", include_str!("../../../../sdk/src/guide.rs")),
-    ("src/lib.rs", include_str!("../../../../sdk/src/lib.rs")),
-    ("src/random.rs", include_str!("../../../../sdk/src/random.rs")),
-    ("src/target.rs", include_str!("../../../../sdk/src/target.rs")),
-    ("src/time.rs", include_str!("../../../../sdk/src/time.rs")),
-    ("wit/bus.wit", include_str!("../../../../sdk/wit/bus.wit")),
-    ("wit/database.wit", include_str!("../../../../sdk/wit/database.wit")),
-    ("wit/log.wit", include_str!("../../../../sdk/wit/log.wit")),
-    ("wit/metrics.wit", include_str!("../../../../sdk/wit/metrics.wit")),
-    ("wit/random.wit", include_str!("../../../../sdk/wit/random.wit")),
-    ("wit/target.wit", include_str!("../../../../sdk/wit/target.wit")),
-    ("wit/timing.wit", include_str!("../../../../sdk/wit/timing.wit")),
-    ("wit/types.wit", include_str!("../../../../sdk/wit/types.wit")),
-    ("wit/worlds.wit", include_str!("../../../../sdk/wit/worlds.wit")),
+/// The contract.
+pub const WIT: &[(&str, &str)] = &[
+    ("bus.wit", include_str!("../../../../sdk/wit/bus.wit")),
+    ("database.wit", include_str!("../../../../sdk/wit/database.wit")),
+    ("log.wit", include_str!("../../../../sdk/wit/log.wit")),
+    ("metrics.wit", include_str!("../../../../sdk/wit/metrics.wit")),
+    ("random.wit", include_str!("../../../../sdk/wit/random.wit")),
+    ("target.wit", include_str!("../../../../sdk/wit/target.wit")),
+    ("timing.wit", include_str!("../../../../sdk/wit/timing.wit")),
+    ("types.wit", include_str!("../../../../sdk/wit/types.wit")),
+    ("worlds.wit", include_str!("../../../../sdk/wit/worlds.wit")),
 ];
-const SDK_MANIFEST: &str = include_str!("../../../../sdk/Cargo.toml");
 
-/// The files of a new plugin in Rust.
-pub fn rust(name: &str, world: World) -> Vec<File> {
-    let own = match world {
-        World::Workload => WORKLOAD,
-        World::Service => SERVICE,
+/// A file of a template: where it goes, what is in it.
+macro_rules! asset {
+    ($path:literal, $file:literal) => {
+        ($path, include_str!(concat!("../../../assets/plugins/", $file)))
     };
-    let file =
-        |path: &str, text: &str| File { path: path.to_owned(), text: text.replace("{name}", name) };
-    let mut files =
-        vec![file("Cargo.toml", MANIFEST), file(".gitignore", IGNORED), file("src/lib.rs", own)];
-    files.push(File { path: "sdk/Cargo.toml".to_owned(), text: sdk_manifest() });
-    files.extend(
-        SDK.iter()
-            .map(|(path, text)| File { path: format!("sdk/{path}"), text: (*text).to_owned() }),
-    );
-    files
 }
 
-/// The SDK's manifest, for itself: what it has from its workspace is written out.
-fn sdk_manifest() -> String {
-    let values = [
-        ("version", env!("CARGO_PKG_VERSION")),
-        ("edition", "2024"),
-        ("rust-version", env!("CARGO_PKG_RUST_VERSION")),
-        ("license", env!("CARGO_PKG_LICENSE")),
-    ];
-    let text = SDK_MANIFEST.replace("[lints]\nworkspace = true\n\n", "");
-    let text = text.replace("publish.workspace = true", "publish = false");
-    values.iter().fold(text, |text, (key, value)| {
-        text.replace(&format!("\n{key}.workspace = true"), &format!("\n{key} = \"{value}\""))
-    })
+const JAVASCRIPT: &[(&str, &str)] = &[
+    asset!(".gitignore", "javascript/ignored"),
+    asset!("package.json", "javascript/package.json"),
+    asset!("prelude.js", "javascript/prelude.js"),
+    asset!("wavetank.js", "javascript/wavetank.js"),
+];
+
+const C: &[(&str, &str)] = &[
+    asset!(".gitignore", "c/ignored"),
+    asset!("include/stdlib.h", "c/include/stdlib.h"),
+    asset!("include/string.h", "c/include/string.h"),
+    asset!("plugin.toml", "c/plugin.toml"),
+    asset!("wavetank.c", "c/wavetank.c"),
+    asset!("wavetank.h", "c/wavetank.h"),
+];
+
+const C_WORKLOAD: &[(&str, &str)] = &[
+    asset!("bindings/contract.c", "c/bindings/workload/contract.c"),
+    asset!("bindings/contract.h", "c/bindings/workload/contract.h"),
+    asset!("plugin.c", "c/workload.c"),
+    asset!("world.c", "c/world-workload.c"),
+    asset!("world.h", "c/world-workload.h"),
+];
+
+const C_SERVICE: &[(&str, &str)] = &[
+    asset!("bindings/contract.c", "c/bindings/service/contract.c"),
+    asset!("bindings/contract.h", "c/bindings/service/contract.h"),
+    asset!("plugin.c", "c/service.c"),
+    asset!("world.c", "c/world-service.c"),
+    asset!("world.h", "c/world-service.h"),
+];
+
+/// The files of a new plugin.
+pub fn plugin(language: Language, name: &str, world: World) -> Vec<File> {
+    let (files, own) = match (language, world) {
+        (Language::Rust, _) => return rust::files(name, world),
+        (Language::JavaScript, World::Workload) => {
+            (JAVASCRIPT, &[asset!("plugin.js", "javascript/workload.js")][..])
+        }
+        (Language::JavaScript, World::Service) => {
+            (JAVASCRIPT, &[asset!("plugin.js", "javascript/service.js")][..])
+        }
+        (Language::C, World::Workload) => (C, C_WORKLOAD),
+        (Language::C, World::Service) => (C, C_SERVICE),
+    };
+    let filled = |text: &str| {
+        let text = text.replace("{name}", name).replace("{file}", &name.replace('-', "_"));
+        text.replace("{world}", world.name())
+    };
+    let own = files.iter().chain(own).map(|(path, text)| ((*path).to_owned(), filled(text)));
+    let contract = WIT.iter().map(|(path, text)| (format!("wit/{path}"), (*text).to_owned()));
+    own.chain(contract).map(|(path, text)| File { path, text }).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, fs, path::Path};
+    use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::workload::hex;
 
     #[test]
-    fn the_whole_sdk_is_beside_it_and_asks_for_no_workspace() {
-        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk");
-        let mut there = BTreeSet::from(["sdk/Cargo.toml".to_owned()]);
-        for folder in ["src", "wit"] {
-            for entry in fs::read_dir(sdk.join(folder)).unwrap() {
-                let name = entry.unwrap().file_name().into_string().unwrap();
-                there.insert(format!("sdk/{folder}/{name}"));
-            }
-        }
-        let files = rust("first", World::Workload);
-        let sdk = files.iter().filter(|file| file.path.starts_with("sdk/"));
-        assert_eq!(sdk.map(|file| file.path.clone()).collect::<BTreeSet<_>>(), there);
-        let manifest = &files.iter().find(|file| file.path == "sdk/Cargo.toml").unwrap().text;
-        assert!(!manifest.contains("workspace"), "{manifest}");
+    fn the_bindings_of_c_are_made_from_the_contract_as_it_is() {
+        let mut files = WIT.to_vec();
+        files.sort_unstable();
+        let text: String = files.iter().map(|(_, text)| *text).collect();
+        assert_eq!(
+            hex(&Sha256::digest(text.as_bytes())),
+            include_str!("../../../assets/plugins/c/bindings/made-from").trim(),
+            "run host/assets/plugins/c/bindings/make"
+        );
     }
 }

@@ -43,7 +43,12 @@ fn a_new_plugin_is_built_and_judged_and_built_again_is_the_same() {
     let checked = workplace.run(&["plugin", "check", own]);
     checked.assert_says(
         0,
-        &["first-visit 0.1.0: a workload for wavetank:workload 0.1.", "it uses the database"],
+        &[
+            "first-visit 0.1.0: a workload for wavetank:workload 0.1.",
+            "it uses the database",
+            "licence: Apache-2.0",
+            "its metadata names no authors, no source",
+        ],
     );
     // Every call to the host, from the same seed the same each time.
     let tested = workplace.run(&["plugin", "test", own]);

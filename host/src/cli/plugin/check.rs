@@ -17,7 +17,7 @@ use crate::{
     verdict::Cause,
     workload::{
         Description, Program,
-        component::{Contract, World},
+        component::{Contract, Provenance, World},
     },
 };
 
@@ -36,8 +36,11 @@ pub fn check(args: &PluginCheckArgs) -> Result<ExitCode, Failed> {
     };
     let contract = component.contract();
     tell(args, &program, contract);
+    let provenance = component.provenance();
+    told_of(provenance);
     let mut findings = program.findings().to_vec();
     findings.extend(described(program.describe()));
+    findings.extend(same(program.describe(), provenance));
     let planned = match contract.world {
         World::Workload => load::plan(&program, &workload, &ScenarioArgs::default(), None),
         World::Service => load::service(&program, &workload),
@@ -74,6 +77,34 @@ fn tell(args: &PluginCheckArgs, program: &Program, contract: &Contract) {
         let grants: Vec<_> = asked.iter().map(|it| it.example).collect();
         out(&format!("in a suite it is given that by `grants = {{ {} }}`", grants.join(", ")));
     }
+}
+
+/// What its metadata says of where it comes from, and what it leaves open.
+fn told_of(provenance: &Provenance) {
+    let Provenance { authors, licences, source, .. } = provenance;
+    let mut silent = Vec::new();
+    for (what, said) in [("authors", authors), ("licence", licences), ("source", source)] {
+        match said {
+            Some(said) => out(&format!("  {what}: {}", printable(said, TEXT))),
+            None => silent.push(what),
+        }
+    }
+    if !silent.is_empty() {
+        out(&format!("  its metadata names no {}", silent.join(", no ")));
+    }
+}
+
+/// What its metadata and it itself say differently.
+fn same(description: &Description, provenance: &Provenance) -> Vec<Diagnostic> {
+    let Description { name, version, .. } = description;
+    let pairs = [("name", name, &provenance.name), ("version", version, &provenance.version)];
+    let differs = pairs.into_iter().filter_map(|(what, own, said)| {
+        let said = said.as_ref().filter(|said| *said != own)?;
+        let (own, said) = (printable(own, TEXT), printable(said, TEXT));
+        let message = format!("it says that its {what} is `{own}`, its metadata says `{said}`");
+        Some(Diagnostic::new(message).help("take it from the manifest in both places"))
+    });
+    differs.collect()
 }
 
 /// Something of the world that a suite gives or does not.

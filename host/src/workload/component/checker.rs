@@ -4,7 +4,7 @@
 //! The linker leaves an interface out that the guest's code does not use, so what is not imported cannot
 //! happen. Whether something that is imported ever happens cannot be said.
 
-use super::contract::{Contract, interface};
+use super::contract::Contract;
 use crate::{diagnostic::Diagnostic, plan::Options};
 
 /// What the bus tells of the run's connections, whatever the guest does.
@@ -12,7 +12,7 @@ const CONNECTIONS: [&str; 2] = ["bus_reconnects", "bus_slow_consumer_drops"];
 
 /// What is wrong with a component.
 pub(super) fn findings(contract: &Contract, options: &Options) -> Vec<Diagnostic> {
-    let imports = |name: &str| contract.imports.iter().any(|it| interface(it) == Some(name));
+    let imports = |name: &str| contract.asks_for(name);
     let names = |key: &str| match options.0.get(key) {
         Some(serde_json::Value::Object(fields)) => fields.keys().cloned().collect(),
         Some(serde_json::Value::Array(items)) => {
@@ -81,8 +81,14 @@ mod tests {
     use super::{super::World, *};
 
     fn found(imports: &[&str], options: serde_json::Value) -> Vec<String> {
-        let imports = imports.iter().map(|it| format!("wavetank:workload/{it}@0.1.0")).collect();
-        let contract = Contract { world: World::Workload, version: "0.1.0".to_owned(), imports };
+        let imports: Vec<_> =
+            imports.iter().map(|it| format!("wavetank:workload/{it}@0.1.0")).collect();
+        let contract = Contract {
+            world: World::Workload,
+            version: "0.1.0".to_owned(),
+            called: imports.clone(),
+            imports,
+        };
         let serde_json::Value::Object(options) = options else { panic!("no object") };
         findings(&contract, &Options(options)).into_iter().map(|it| it.message).collect()
     }

@@ -1,7 +1,10 @@
 //! Whether a component is one of ours, by its imports and exports: world, version, and nothing that it
 //! may not have. A refusal names the import and says how to build without it.
 
-use wasmtime::{Engine, component::Component};
+use wasmtime::{
+    Engine,
+    component::{Component, types::ComponentItem},
+};
 
 use crate::diagnostic::Diagnostic;
 
@@ -33,6 +36,8 @@ pub struct Contract {
     pub version: String,
     /// Its imports, as they are named.
     pub imports: Vec<String>,
+    /// Those of which it can call something. Of an interface may be imported no more than its types.
+    pub called: Vec<String>,
 }
 
 /// WASI interfaces that are linked, all of them inert.
@@ -75,6 +80,8 @@ const PACKAGE: &str = "wavetank:workload/";
 pub(super) fn read(engine: &Engine, component: &Component) -> Result<Contract, Diagnostic> {
     let kind = component.component_type();
     let imports: Vec<String> = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let called = kind.imports(engine).filter(|(_, import)| has_functions(engine, &import.ty));
+    let called = called.map(|(name, _)| name.to_owned()).collect();
     let exports: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
     let version = check_imports(&imports)?;
     let world = world(&exports)?;
@@ -84,7 +91,17 @@ pub(super) fn read(engine: &Engine, component: &Component) -> Result<Contract, D
         ))
         .help("build it with the `wavetank-sdk` crate, or from `sdk/wit`"));
     };
-    Ok(Contract { world, version, imports })
+    Ok(Contract { world, version, imports, called })
+}
+
+fn has_functions(engine: &Engine, import: &ComponentItem) -> bool {
+    match import {
+        ComponentItem::ComponentFunc(_) => true,
+        ComponentItem::ComponentInstance(interface) => interface
+            .exports(engine)
+            .any(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_))),
+        _ => false,
+    }
 }
 
 fn world(exports: &[String]) -> Result<World, Diagnostic> {
@@ -208,15 +225,15 @@ pub(super) fn explain(error: &wasmtime::Error) -> Diagnostic {
 }
 
 impl Contract {
-    /// Whether it imports one of our interfaces, by its short name.
+    /// Whether it can call one of our interfaces, by its short name.
     pub fn asks_for(&self, name: &str) -> bool {
-        self.imports.iter().any(|import| interface(import) == Some(name))
+        self.called.iter().any(|import| interface(import) == Some(name))
     }
 
     /// Its imports in words, for `inspect`: what it may do if it is granted.
     pub fn in_words(&self) -> Vec<&'static str> {
         let mut words: Vec<_> = self
-            .imports
+            .called
             .iter()
             .filter_map(|import| import.strip_prefix(PACKAGE))
             .filter_map(|import| import.split('@').next())

@@ -61,6 +61,8 @@ pub(super) struct World {
     pub(super) groups: RefCell<Vec<Name>>,
     /// The last misuse that the guest was told, to recognise it if that is what it ends with.
     pub(super) misuse: RefCell<Option<String>>,
+    /// The last refused call that was logged.
+    pub(super) told: RefCell<Option<String>>,
     /// Subscriptions and consumers that the guest holds.
     pub(super) handles: Cell<u32>,
     /// Its subscriptions: ended by the host if the instance dies with them.
@@ -169,8 +171,9 @@ impl World {
         let scope = &self.primitives.scope;
         let (refused, now) = (Builtin::GuestRefused.id(), scope.clock().now());
         scope.recorder().add(refused, scope.tags(), now, 1.0);
-        let before = self.misuse.replace(Some(misuse.0.clone()));
-        if before.as_ref() != Some(&misuse.0) {
+        self.misuse.replace(Some(misuse.0.clone()));
+        let told = self.told.replace(Some(misuse.0.clone()));
+        if told.as_ref() != Some(&misuse.0) {
             scope.log(LogLevel::Warn, format!("refused: {}", misuse.0));
         }
         misuse.0

@@ -93,6 +93,7 @@ impl Guest {
             targets: Targets::new(input.targets, Arc::clone(&shard.program.grants)),
             groups: RefCell::default(),
             misuse: RefCell::default(),
+            told: RefCell::default(),
             handles: Cell::default(),
             subscriptions: RefCell::default(),
         });

@@ -122,7 +122,7 @@ impl Service for Greeter {
         let asked: Json =
             wavetank_sdk::serde_json::from_slice(&message.payload).unwrap_or_default();
         let who = asked["name"].as_str().unwrap_or("stranger");
-        let reply = json!({ "text": format!("{}, {}", self.greeting, name) });
+        let reply = json!({ "text": format!("{}, {who}", self.greeting) });
         Ok(Some(reply.to_string().into_bytes()))
     }
 }

@@ -244,12 +244,18 @@ fn a_target_that_does_not_stop_is_killed_after_its_grace() {
     );
     run(&workplace, &idle(0.1), &[&flag]).assert_says(0, &[]);
     assert!(!runs(&number_in(&workplace, "deaf")));
-    // It waits without starting anything: a signal that comes while dash forks is lost to its trap.
-    let polite =
-        "trap 'kill $!; sleep 0.3; echo bye > polite; exit' INT; sleep 300 & echo > up; wait";
+    // No shell: what comes while dash forks, or begins to wait, may be lost to its trap.
+    let polite = "import pathlib, signal, sys, time\n\
+                  def bye(*_):\n\
+                  \ttime.sleep(0.3)\n\
+                  \tpathlib.Path('polite').write_text('bye\\n')\n\
+                  \tsys.exit()\n\
+                  signal.signal(signal.SIGINT, bye)\n\
+                  pathlib.Path('up').write_text('1')\n\
+                  while True: time.sleep(0.05)\n";
     let flag = declared(
         "polite",
-        &json!({ "command": ["sh", "-c", polite], "ready": { "command": "test -s up" },
+        &json!({ "command": python(polite), "ready": { "command": "test -s up" },
                  "stop": { "signal": "INT", "grace": "30s" } }),
     );
     run(&workplace, &idle(0.1), &[&flag]).assert_says(0, &[]);

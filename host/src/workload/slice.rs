@@ -4,8 +4,8 @@
 //! Scripts and components alike give way after [`SLICE`]. One hog among them would still own its
 //! shard, because whenever the others are done it is its turn again; so a call that has used
 //! [`BEFORE_REST`] and goes on using whole slices rests after each, for so long that it has a
-//! twentieth of the shard. Whoever only ever fails does not begin anew with each call: [`Account`]. And
-//! [`Allowance`]: what a call may use in all.
+//! twentieth of the shard. Whoever only ever fails does not begin anew with each call, pays for all of it,
+//! and is left a fiftieth: [`Account`]. And [`Allowance`]: what a call may use in all.
 
 use std::{cell::Cell, time::Duration};
 
@@ -17,6 +17,13 @@ const BEFORE_REST: Duration = Duration::from_millis(50);
 
 /// A hog runs one part of its time and rests this many.
 const REST_RATIO: u32 = 19;
+
+/// So does one that has wasted [`WASTED`]: of a hundred arrivals of others it meets two, and mostly for less
+/// than a slice.
+const WASTE_RATIO: u32 = 49;
+
+/// Time of calls that came to nothing, one after the other, after which it is no accident.
+const WASTED: Duration = Duration::from_millis(100);
 
 /// The CPU time that a call may use in all, by what sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +68,8 @@ pub(super) struct Account {
     /// Time of the calls that were cut off or trapped, since the last that was not: a guest that only ever
     /// ends so would begin anew each time.
     wasted: Cell<Duration>,
+    /// Time of the call that runs for which it has rested.
+    paid: Cell<Duration>,
     /// Slices that were [`LONG`] while it hogged.
     long: Cell<u32>,
 }
@@ -71,23 +80,39 @@ impl Account {
         if self.wasted.get() + used < BEFORE_REST || slice < SLICE / 2 {
             return None;
         }
-        if slice > LONG && self.long.get() < FORGIVEN {
-            self.long.set(self.long.get() + 1);
-            return Some(LONG * REST_RATIO);
+        self.paid.set(self.paid.get() + slice);
+        Some((slice - self.forgiven(slice)) * self.ratio())
+    }
+
+    fn ratio(&self) -> u32 {
+        if self.wasted.get() < WASTED { REST_RATIO } else { WASTE_RATIO }
+    }
+
+    /// What of a slice was the machine's doing.
+    fn forgiven(&self, slice: Duration) -> Duration {
+        if slice <= LONG || self.long.get() >= FORGIVEN {
+            return Duration::ZERO;
         }
-        Some(slice * REST_RATIO)
+        self.long.set(self.long.get() + 1);
+        slice - LONG
     }
 
     /// A call has ended that used so much. For how long its user rests before the next, if it `failed`: it
-    /// was cut off, or trapped; `slice` of it was its last.
+    /// was cut off, or trapped; `slice` of it was its last. Many short slices are paid for as a long one is:
+    /// a bomb that goes off within one would never use a whole one.
     pub(super) fn ended(&self, failed: bool, used: Duration, slice: Duration) -> Option<Duration> {
+        let (before, paid) = (self.wasted.get(), self.paid.take());
         if !failed {
             self.wasted.set(Duration::ZERO);
             return None;
         }
-        let rest = self.rest(used, slice);
-        self.wasted.set(self.wasted.get() + used);
-        rest
+        self.wasted.set(before + used);
+        let free = BEFORE_REST.saturating_sub(before);
+        let owed = used.saturating_sub(paid + free);
+        if owed < SLICE / 2 {
+            return None;
+        }
+        Some(owed.saturating_sub(self.forgiven(slice)) * self.ratio())
     }
 }
 
@@ -129,9 +154,25 @@ mod tests {
     fn who_only_ever_fails_does_not_begin_anew_with_each_call() {
         let (call, account) = (Duration::from_millis(30), Account::default());
         assert_eq!(account.ended(true, call, SLICE), None);
-        assert_eq!(account.ended(true, call, SLICE), Some(SLICE * 19));
+        // The first 50 ms are free.
+        assert_eq!(account.ended(true, call, SLICE), Some(SLICE * 10 * 19));
         assert_eq!(account.rest(Duration::ZERO, SLICE), Some(SLICE * 19));
         assert_eq!(account.ended(false, call, SLICE), None);
         assert_eq!(account.rest(Duration::ZERO, SLICE), None);
+    }
+
+    #[test]
+    fn who_wastes_time_again_and_again_has_a_fiftieth_however_short_its_slices_are() {
+        let (call, account) = (Duration::from_millis(3), Account::default());
+        for _ in 0..40 {
+            account.ended(true, call, SLICE / 4);
+        }
+        let rest = account.ended(true, call, SLICE / 4).unwrap();
+        assert_eq!(call.as_secs_f64() / (call + rest).as_secs_f64(), 0.02);
+        // What it has rested for on the way is not asked for again.
+        assert_eq!(account.rest(SLICE, SLICE), Some(SLICE * 49));
+        assert_eq!(account.ended(true, call, SLICE / 4), Some(SLICE * 2 * 49));
+        // And a trap that costs nothing is nobody's concern.
+        assert_eq!(account.ended(true, SLICE / 10, SLICE / 10), None);
     }
 }

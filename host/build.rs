@@ -3,8 +3,10 @@
 
 use std::{env, fs, path::PathBuf};
 
+const SOURCES: [&str; 2] = ["assets/steady/steady.c", "assets/steady/files.c"];
+
 fn main() {
-    println!("cargo::rerun-if-changed=assets/steady/steady.c");
+    println!("cargo::rerun-if-changed=assets/steady");
     println!("cargo::rerun-if-changed=build.rs");
     let out = env::var_os("OUT_DIR").map(PathBuf::from).expect("cargo sets OUT_DIR");
     let library = out.join("steady.so");
@@ -17,8 +19,8 @@ fn main() {
         .to_command()
         .args(["-shared", "-fPIC", "-fno-builtin", "-s", "-o"])
         .arg(&library)
-        .arg("assets/steady/steady.c")
+        .args(SOURCES)
         .status()
         .expect("the C compiler runs");
-    assert!(status.success(), "assets/steady/steady.c does not compile: {status}");
+    assert!(status.success(), "assets/steady does not compile: {status}");
 }

@@ -7,6 +7,7 @@ mod arrivals;
 mod database;
 mod empty;
 mod hostile;
+mod languages;
 mod request;
 mod run;
 mod start;
@@ -25,6 +26,7 @@ const ROWS: &[Row] = &[
     ("postgres", database::postgres),
     ("sqlite", database::sqlite),
     ("hostile", hostile::row),
+    ("languages", languages::row),
     ("long", empty::long),
 ];
 

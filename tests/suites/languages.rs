@@ -11,7 +11,7 @@ use wavetank_tests::{
 
 use crate::WAVETANK;
 
-const LANGUAGES: [&str; 3] = ["rust", "js", "c"];
+const LANGUAGES: [&str; 4] = ["rust", "js", "c", "python"];
 const ITERATIONS: usize = 40;
 
 /// Builds a plugin's folder with the tools that `tests/run` installed.
@@ -126,9 +126,11 @@ fn iteration(ctx) {
 #[test]
 fn a_tool_that_is_missing_is_told_with_how_to_install_it() {
     let workplace = Workplace::new(WAVETANK);
-    for (language, words) in
-        [("js", ["componentize-qjs", "npm install"]), ("c", ["clang", "apt-get install clang lld"])]
-    {
+    for (language, words) in [
+        ("js", ["componentize-qjs", "npm install"]),
+        ("c", ["clang", "apt-get install clang lld"]),
+        ("python", ["componentize-py", "python3 -m venv .venv"]),
+    ] {
         let new = workplace.run(&["plugin", "new", language, "--lang", language]);
         new.assert_says(0, &["wavetank plugin build"]);
         let mut command = workplace.command(&["plugin", "build", language]);
@@ -144,6 +146,7 @@ fn a_plugin_that_is_broken_is_told_by_its_own_tool() {
     for (language, file, from, to, word) in [
         ("js", "plugin.js", "setup() {", "setup( {", "at /plugin.js:"),
         ("c", "plugin.c", "check(\"found\"", "chekc(\"found\"", "chekc"),
+        ("python", "plugin.py", "def setup(self", "def setup(self self", "plugin.py\", line 29"),
     ] {
         let new = workplace.run(&["plugin", "new", language, "--lang", language]);
         new.assert_says(0, &[]);
@@ -153,6 +156,57 @@ fn a_plugin_that_is_broken_is_told_by_its_own_tool() {
         fs::write(&path, text.replace(from, to)).unwrap();
         build(&workplace, language).assert_says(104, &[word, "did not build it"]);
     }
+}
+
+/// What a Python plugin's iterations say: the run's time and chance, and the way to mend what it lacks.
+#[test]
+fn python_has_the_runs_time_and_chance_and_says_what_it_has_not() {
+    let workplace = Workplace::new(WAVETANK);
+    workplace.run(&["plugin", "new", "own", "--lang", "python"]).assert_says(0, &[]);
+    workplace.file(
+        "own/plugin.py",
+        r#"
+import datetime, os, random, sys, time, uuid
+from wavetank import Workload, check
+
+class Plugin(Workload):
+    name = "own"
+    options = {"vus": 1, "iterations": 4, "thresholds": {"checks": "rate == 1"}}
+
+    def iterate(self, iteration):
+        begun = time.monotonic()
+        time.sleep(0.02)
+        check("slept", 0.02 <= time.monotonic() - begun < 60)
+        check("dated", datetime.datetime.now(datetime.timezone.utc).year == 1970)
+        print("drew", random.randint(1, 10**9), random.sample(range(1000), 3), random.gauss(0, 1))
+        print("made", uuid.uuid4(), os.urandom(5).hex())
+        if iteration.number == 1:
+            print("to the other", file=sys.stderr)
+        if iteration.number == 2:
+            import smtplib
+        if iteration.number == 3:
+            raise ValueError("no more")
+"#,
+    );
+    build(&workplace, "own").assert_says(0, &["own.wasm"]);
+    let said = |seed: &str| {
+        let ran = workplace.run_workload(&["own/own.wasm", "--seed", seed]);
+        assert_eq!(ran.metric("checks", &[])["passes"], 8.0, "{ran:#?}");
+        assert_eq!(ran.metric("iteration_errors", &[])["rate"], 0.5, "{ran:#?}");
+        let errors = "`smtplib` is imported too late: import it at the top of plugin.py";
+        for word in [errors, "ValueError: no more", "at iterate (plugin.py:", "to the other"] {
+            assert!(ran.stderr.contains(word), "{word}: {ran:#?}");
+        }
+        let drawn = |line: &&str| line.contains("drew ") || line.contains("made ");
+        ran.stderr.lines().filter(drawn).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = said("7");
+    assert_eq!(first.len(), 8);
+    assert_eq!(first, said("7"));
+    let mut others = [first.clone(), said("8")].concat();
+    others.sort_unstable();
+    others.dedup();
+    assert_eq!(others.len(), 16, "{others:#?}");
 }
 
 #[test]

@@ -5,12 +5,13 @@ mod exchange;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
 pub use comparison::{AbArgs, CompareArgs, ComparisonFormat, TermsArgs, TrendArgs};
 pub use exchange::{PullArgs, PushArgs};
 
 use super::reports::{FilesArgs, Format};
+use crate::workload::component::Language;
 
 /// A scenario runner for event-driven systems whose numbers can be trusted.
 #[derive(Debug, Parser)]
@@ -430,15 +431,20 @@ pub struct NewArgs {
     pub kind: PluginKind,
 }
 
-/// `--lang`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Language {
-    /// Rust, with the SDK
-    Rust,
-    /// JavaScript, by componentize-qjs
-    Js,
-    /// C, by clang
-    C,
+impl ValueEnum for Language {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Rust, Self::JavaScript, Self::C, Self::Python]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Rust => ("rust", "Rust, with the SDK"),
+            Self::JavaScript => ("js", "JavaScript, by componentize-qjs"),
+            Self::C => ("c", "C, by clang"),
+            Self::Python => ("python", "Python, by componentize-py"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
 }
 
 /// `--kind`

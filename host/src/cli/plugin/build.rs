@@ -6,6 +6,7 @@
 
 mod c;
 mod javascript;
+mod python;
 mod rust;
 mod tool;
 
@@ -38,10 +39,11 @@ use crate::{
 const TEXT: usize = 160;
 
 /// The file by which a language is known.
-const MANIFESTS: [(&str, Language); 3] = [
+const MANIFESTS: [(&str, Language); 4] = [
     ("Cargo.toml", Language::Rust),
     ("package.json", Language::JavaScript),
     ("plugin.toml", Language::C),
+    ("pyproject.toml", Language::Python),
 ];
 
 /// Runs the subcommand; where the component is.
@@ -71,6 +73,7 @@ pub fn build(args: &BuildArgs) -> Result<PathBuf, Failed> {
         }
         Language::JavaScript => named(javascript::build(&folder)?),
         Language::C => named(c::build(&folder)?),
+        Language::Python => named(python::build(&folder)?),
     };
     let bytes = provenance.write(&bytes);
     let component = args.folder.join(name);
@@ -142,7 +145,9 @@ fn provenance(fields: &Value) -> Provenance {
         description: field("description"),
         authors: Some(authors.join(", ")).filter(|authors| !authors.is_empty()),
         licences: field("license"),
-        source: field("repository").or_else(|| field("source")),
+        source: field("repository")
+            .or_else(|| field("source"))
+            .or_else(|| said(&fields["urls"]["Repository"])),
     }
 }
 
@@ -158,6 +163,10 @@ fn scratch(folder: &Path) -> Result<PathBuf, Failed> {
 
 fn written(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
     fs::write(path, bytes).map_err(|error| unwritten(path, &error))
+}
+
+fn copied(from: &Path, to: &Path) -> Result<(), Failed> {
+    fs::copy(from, to).map(|_| ()).map_err(|error| unwritten(to, &error))
 }
 
 fn unwritten(path: &Path, error: &std::io::Error) -> Failed {

@@ -5,13 +5,13 @@ use std::{fs, io::Write, path::Path};
 use crate::{
     cli::{
         Failed,
-        args::{Language, NewArgs, PluginKind},
+        args::{NewArgs, PluginKind},
         load::configuration,
         print::say,
     },
     diagnostic::Diagnostic,
     report::printable::printable,
-    workload::component::{self, World},
+    workload::component::{self, Language, World},
 };
 
 /// Characters of a name.
@@ -42,19 +42,18 @@ pub fn new(args: &NewArgs) -> Result<(), Failed> {
         PluginKind::Workload => World::Workload,
         PluginKind::Service => World::Service,
     };
-    let language = match args.lang {
-        Language::Rust => component::Language::Rust,
-        Language::Js => component::Language::JavaScript,
-        Language::C => component::Language::C,
-    };
-    for file in component::plugin(language, &name, world) {
+    for file in component::plugin(args.lang, &name, world) {
         write(&folder.join(&file.path), &file.text)?;
     }
     let folder = folder.display();
     let needed = match args.lang {
         Language::Rust => "`rustup target add wasm32-wasip2` once".to_owned(),
-        Language::Js => format!("`npm install --prefix {folder}` once"),
+        Language::JavaScript => format!("`npm install --prefix {folder}` once"),
         Language::C => "`apt-get install clang lld` once".to_owned(),
+        Language::Python => format!(
+            "`python3 -m venv {folder}/.venv` and \
+             `{folder}/.venv/bin/pip install -r {folder}/requirements.txt` once"
+        ),
     };
     say(&format!("{folder} written; {needed}, then `wavetank plugin build {folder}`"));
     Ok(())

@@ -13,7 +13,7 @@ use std::{
 /// How often it is looked.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What languages' tools make and fetch.
-const MADE: [&str; 5] = ["target", "node_modules", "dist", "__pycache__", "venv"];
+const MADE: [&str; 6] = ["target", "build", "node_modules", "dist", "__pycache__", "venv"];
 /// Files that are watched.
 const MOST: usize = 10_000;
 
@@ -83,6 +83,7 @@ mod tests {
         let first = seen(folder.path());
         assert_eq!(first.len(), 1);
         write("target/release/lib.rs", "made");
+        write("build/entry.js", "made");
         write("plugin.wasm", "made");
         write(".git/index", "hidden");
         assert_eq!(seen(folder.path()), first);

@@ -130,10 +130,12 @@ fn read(folder: &OwnedFd, name: &str, limit: u64) -> Option<Vec<u8>> {
     let opened = rustix::fs::openat(folder, name, flags, Mode::empty()).ok()?;
     is_private(&opened)?;
     let file = File::from(opened);
-    if !file.metadata().ok()?.is_file() {
+    let metadata = file.metadata().ok()?;
+    if !metadata.is_file() {
         return None;
     }
-    let mut bytes = Vec::new();
+    // At once, and not by doubling: compiled code has tens of megabytes, and a start is waited for.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).ok()?);
     file.take(limit).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }

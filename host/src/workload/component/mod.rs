@@ -257,10 +257,10 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
             .help("give the path of a `.wasm` file")
             .in_file(path)
     };
-    let mut bytes = Vec::new();
     let file = super::open(path).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
     if len <= limit {
+        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
         // A file that grows meanwhile is cut, and then refused for being cut.
         std::io::Read::read_to_end(&mut std::io::Read::take(file, limit), &mut bytes)
             .map_err(failed)?;

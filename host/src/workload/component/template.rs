@@ -23,6 +23,8 @@ pub enum Language {
     JavaScript,
     /// C, by clang.
     C,
+    /// Python, by componentize-py.
+    Python,
 }
 
 /// The contract.
@@ -50,6 +52,14 @@ const JAVASCRIPT: &[(&str, &str)] = &[
     asset!("package.json", "javascript/package.json"),
     asset!("prelude.js", "javascript/prelude.js"),
     asset!("wavetank.js", "javascript/wavetank.js"),
+];
+
+const PYTHON: &[(&str, &str)] = &[
+    asset!(".gitignore", "python/ignored"),
+    asset!("prelude.py", "python/prelude.py"),
+    asset!("pyproject.toml", "python/pyproject.toml"),
+    asset!("requirements.txt", "python/requirements.txt"),
+    asset!("wavetank.py", "python/wavetank.py"),
 ];
 
 const C: &[(&str, &str)] = &[
@@ -86,6 +96,12 @@ pub fn plugin(language: Language, name: &str, world: World) -> Vec<File> {
         }
         (Language::JavaScript, World::Service) => {
             (JAVASCRIPT, &[asset!("plugin.js", "javascript/service.js")][..])
+        }
+        (Language::Python, World::Workload) => {
+            (PYTHON, &[asset!("plugin.py", "python/workload.py")][..])
+        }
+        (Language::Python, World::Service) => {
+            (PYTHON, &[asset!("plugin.py", "python/service.py")][..])
         }
         (Language::C, World::Workload) => (C, C_WORKLOAD),
         (Language::C, World::Service) => (C, C_SERVICE),

@@ -19,6 +19,8 @@ use crate::{
 const STEADY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steady.so"));
 /// What loads it.
 const LOADER: &str = "LD_PRELOAD";
+/// Set, it also levels what is seen of files.
+const STEADY_FILES: &str = "STEADY_FILES";
 /// Characters of what a tool said that are shown: its last ones.
 const SAID: usize = 8_000;
 
@@ -57,6 +59,15 @@ pub(super) fn steady(command: &mut Command, scratch: &Path) -> Result<(), Failed
     }
     command.env(LOADER, loaded);
     Ok(())
+}
+
+/// Has a steady command see of files what is the same on every system: for tools that keep what they see.
+pub(super) fn steady_files(command: &mut Command) {
+    if cfg!(target_arch = "x86_64") {
+        command.env(STEADY_FILES, "1");
+    } else {
+        say("files have times that this system does not hide: another build may give other bytes");
+    }
 }
 
 /// Runs a tool to its end; what it said is shown if it failed.

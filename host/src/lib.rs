@@ -26,6 +26,7 @@
 //! | room | what it holds |
 //! |---|---|
 //! | [`clock`] | the only clock, and `Span`, the only way to take a duration |
+//! | [`digest`] | what a file is known by |
 //! | [`diagnostic`] | one error in what a user wrote: message, place, next step |
 //! | [`metric`] | what was measured: tags, recorder, cells, snapshots (pure) |
 //! | [`plan`] | what to run: scenarios, schedules, thresholds, limits; valid once built (pure) |
@@ -58,6 +59,7 @@
 pub mod cli;
 pub mod clock;
 pub mod diagnostic;
+pub mod digest;
 pub mod executor;
 pub mod metric;
 pub mod plan;

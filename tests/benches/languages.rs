@@ -1,5 +1,5 @@
 //! What a plugin costs in each language: its size, its first start, which compiles it, its second, which
-//! finds it in the cache, and one call of the host.
+//! finds it in the cache, one call of the host, an empty iteration, a virtual user's memory.
 
 use std::{
     fs,
@@ -90,6 +90,11 @@ pub fn row(bench: &Bench) {
             calls.push((with - without) / CALLS);
         }
         let (call, iteration) = (median(calls), median(iterations));
+        let memory = |vus: &str| {
+            let arguments = ["--vus", vus, "--duration", "3s"];
+            median((0..3).map(|_| run::watched(bench, &plain, &arguments).peak_pss).collect())
+        };
+        let each = (memory("110") - memory("10")) / 100.0;
         let rust = *bare.get_or_insert(call);
         line(
             &format!(
@@ -98,9 +103,10 @@ pub fn row(bench: &Bench) {
                 first * 1e3
             ),
             &format!(
-                "second {:.0} ms, call {call:.0} ns ({:.1} x Rust), iteration {iteration:.1} us",
+                "second {:.0} ms, call {call:.0} ns ({:.1} x Rust), iteration {iteration:.1} us, {:.0} KB a VU",
                 second * 1e3,
-                call / rust
+                call / rust,
+                each / 1e3
             ),
             language.wanted,
         );

@@ -95,7 +95,7 @@ impl Drop for Registry {
     }
 }
 
-/// A registry that answers each path as it is told, bytes as they stand. It ends with the process.
+/// A registry that answers what it is asked (the request's line and headers) as it is told, bytes as they stand. It ends with the process.
 pub fn canned(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
@@ -105,14 +105,9 @@ pub fn canned(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(20)));
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             let mut asked = String::new();
-            let _ = reader.read_line(&mut asked);
-            let mut line = String::new();
-            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
-                line.clear();
-            }
-            let path = asked.split(' ').nth(1).unwrap_or_default();
+            while reader.read_line(&mut asked).is_ok_and(|read| read > 2) {}
             // It may be done with us before it has heard all.
-            let _ = stream.write_all(&answer(path));
+            let _ = stream.write_all(&answer(&asked));
         }
     });
     host

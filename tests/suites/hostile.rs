@@ -26,6 +26,16 @@ pub struct Case {
     pub says: &'static str,
 }
 
+/// A case.
+const fn case(
+    name: &'static str,
+    bad: &'static str,
+    kind: &'static str,
+    says: &'static str,
+) -> Case {
+    Case { name, bad, kind, says }
+}
+
 /// A row of the page.
 struct Row {
     name: String,

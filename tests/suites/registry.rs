@@ -1,9 +1,13 @@
 //! Components in registries: there and back, found by a suite, from a registry that lies, and signed.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
-use sha2::{Digest, Sha256};
-use wavetank::workload::hex;
+use wavetank::{digest::digest, workload::component::Provenance};
 use wavetank_tests::{
     command::{Ran, Workplace},
     guests::guest,
@@ -23,10 +27,6 @@ fn component(workplace: &Workplace) -> Vec<u8> {
 /// A section that means nothing: another file all the same.
 fn other(bytes: &[u8]) -> Vec<u8> {
     [bytes, &[0, 2, 1, b'x']].concat()
-}
-
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 #[test]
@@ -57,6 +57,21 @@ fn a_component_goes_there_and_comes_back_byte_for_byte() {
     assert_eq!(told["org.opencontainers.image.source"], "https://example.org/tank");
     assert_eq!(told["org.opencontainers.image.title"], "stats-queries");
     assert_eq!(told["org.opencontainers.image.version"], "0.1.0");
+
+    // What it says of itself is said of it, where nobody says otherwise.
+    let known = Provenance {
+        description: Some("Asks".to_owned()),
+        source: Some("https://example.org/own".to_owned()),
+        ..Provenance::default()
+    };
+    workplace.file("known.wasm", known.write(&bytes));
+    let own = format!("{}/plugins/known:1", registry.host);
+    workplace.run(&["plugin", "push", "known.wasm", &own]).assert_says(0, &[]);
+    let text = registry.get("/v2/plugins/known/manifests/1", MANIFEST);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let told = &value["annotations"];
+    assert_eq!(told["org.opencontainers.image.description"], "Asks");
+    assert_eq!(told["org.opencontainers.image.source"], "https://example.org/own");
 
     let by_digest = format!("oci://{}/plugins/stats-queries@{manifest}", registry.host);
     for (from, to) in [(&place, "one.wasm"), (&by_digest, "two.wasm")] {
@@ -211,12 +226,44 @@ fn manifest(component: &str, size: usize) -> String {
 }
 
 #[test]
+fn a_component_that_lies_elsewhere_is_fetched_there_and_nobody_there_is_told_who_asks() {
+    let bytes = b"\0asm component".to_vec();
+    let (heard, kept) = (Arc::new(Mutex::new(Vec::new())), http("200 OK", "", &bytes));
+    let ear = Arc::clone(&heard);
+    let elsewhere = canned(move |asked| {
+        ear.lock().unwrap().push(asked.to_lowercase());
+        kept.clone()
+    });
+    let manifest = manifest(&digest(&bytes), bytes.len());
+    let host = canned(move |asked| {
+        if !asked.to_lowercase().contains("authorization: basic ") {
+            return http("401 Unauthorized", "www-authenticate: Basic realm=\"a\"\r\n", b"");
+        }
+        if asked.contains("/manifests/") {
+            return http("200 OK", "", manifest.as_bytes());
+        }
+        let onward = format!("location: http://{elsewhere}/kept?signed=yes\r\n");
+        http("307 Temporary Redirect", &onward, b"")
+    });
+    let workplace = Workplace::new(WAVETANK);
+    let mut command = workplace.command(&["plugin", "pull", &format!("{host}/a:1")]);
+    command.env("WAVETANK_REGISTRY", &host).env("WAVETANK_REGISTRY_USER", LOGIN.0);
+    command.env("WAVETANK_REGISTRY_PASSWORD", LOGIN.1);
+    let ran = workplace.finish(command.output().unwrap());
+    ran.assert_says(0, &["a.wasm", &digest(&bytes)]);
+    let heard = heard.lock().unwrap();
+    assert_eq!(heard.len(), 1);
+    assert!(heard[0].starts_with("get /kept?signed=yes http/1.1\r\n"), "{heard:?}");
+    assert!(!heard[0].contains("authorization"), "{heard:?}");
+}
+
+#[test]
 fn a_registry_that_lies_is_found_out() {
     let told = |name: &str, manifest: Vec<u8>, blob: Vec<u8>| {
         let host =
             canned(
-                move |path| {
-                    if path.contains("/manifests/") { manifest.clone() } else { blob.clone() }
+                move |asked| {
+                    if asked.contains("/manifests/") { manifest.clone() } else { blob.clone() }
                 },
             );
         let workplace = Workplace::new(WAVETANK);
@@ -252,6 +299,10 @@ fn a_registry_that_lies_is_found_out() {
     told("a:1", ok(b"[]"), ok(&bytes)).assert_says(114, &["its manifest is `nothing`"]);
     told("a:1", ok(b"\x1b[31m"), ok(&bytes)).assert_says(114, &["no JSON"]);
 
+    let round = http("302 Found", "location: /v2/a/blobs/again\r\n", b"");
+    told("a:1", ok(good.as_bytes()), round).assert_says(104, &["sends us to `/v2/a/blobs/again`"]);
+    let moved = http("302 Found", "location: /v2/b/manifests/1\r\n", b"");
+    told("a:1", moved, ok(&bytes)).assert_says(104, &["sends us to `/v2/b/manifests/1`"]);
     let away = http("307 Temporary Redirect", "location: https://evil.example/x?token=y\r\n", b"");
     let sent = told("a:1", ok(good.as_bytes()), away);
     sent.assert_says(104, &["sends us to `https://evil.example/x`, and nobody said that it may"]);

@@ -7,6 +7,7 @@ use wavetank_tests::command::repository;
 /// The rooms, in the order of `lib.rs`: each names only those before it.
 const ROOMS: &[&str] = &[
     "clock",
+    "digest",
     "diagnostic",
     "metric",
     "plan",

@@ -13,9 +13,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{
-    Failed, args::WorkloadArgs, load, lock::digest_of, machine, print::say, target as targets,
-};
+use super::{Failed, args::WorkloadArgs, load, machine, print::say, target as targets};
 use crate::{
     clock::Clock,
     diagnostic::Diagnostic,
@@ -160,7 +158,7 @@ impl Backends {
         let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
         flag("--name", service.declared.name.clone());
         // What was looked at is what is run, and what the record names.
-        flag("--digest", digest_of(&service.program));
+        flag("--digest", service.program.describe().digest.clone());
         flag("--concurrency", service.declared.concurrency.to_string());
         for (name, value) in &service.workload.parameters {
             flag("--param", format!("{name}={value}"));
@@ -265,7 +263,7 @@ impl ServiceInput {
     pub fn file(&self) -> FileInfo {
         FileInfo {
             path: self.workload.workload.display().to_string(),
-            digest: digest_of(&self.program),
+            digest: self.program.describe().digest.clone(),
             kind: "service".to_owned(),
         }
     }

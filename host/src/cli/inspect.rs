@@ -63,7 +63,7 @@ fn facts(program: &Program, plan: &Plan) -> Value {
         "name": name,
         "kind": kind,
         "version": version,
-        "digest": format!("sha256:{digest}"),
+        "digest": digest,
         "metadata": metadata,
         "scenarios": plan.scenarios.iter().map(|scenario| json!({
             "name": scenario.name,

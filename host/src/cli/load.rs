@@ -109,12 +109,9 @@ fn file(args: &WorkloadArgs, input: &mut LoadInput) -> Result<PathBuf, Failed> {
     if !args.trust.is_empty() && !is_script {
         let digest = trust::signed(&args.trust, &path, input.limits.component_bytes)?;
         // What was signed is what is loaded, and what was locked.
-        let pin = input.pin.get_or_insert_with(|| Pin::alone(&digest));
-        if pin.digest != digest {
-            let error = input.check(digest.trim_start_matches("sha256:")).err();
-            let error = error.unwrap_or_else(|| Diagnostic::new("it is not what was locked"));
-            return Err(Failed::new(Cause::PluginRefused, error.in_file(&path)));
-        }
+        input.pin.get_or_insert_with(|| Pin::alone(&digest));
+        let other = |error: Diagnostic| Failed::new(Cause::PluginRefused, error.in_file(&path));
+        input.check(&digest).map_err(other)?;
     }
     Ok(path)
 }

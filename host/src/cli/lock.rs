@@ -11,7 +11,7 @@ use crate::{
     plan::lock::{Lock, Pin},
     report::printable::printable,
     verdict::Cause,
-    workload::{Program, read_text},
+    workload::read_text,
 };
 
 /// Bytes of a lock.
@@ -100,11 +100,6 @@ pub fn place(path: &Path) -> PathBuf {
 /// What a file is called in its lock: its name, for the lock lies beside it.
 pub fn source(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The digest of what was loaded.
-pub fn digest_of(program: &Program) -> String {
-    format!("sha256:{}", program.describe().digest)
 }
 
 fn refused(message: String, help: String) -> Failed {

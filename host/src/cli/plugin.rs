@@ -17,8 +17,7 @@ use std::{
 use super::{
     Failed,
     args::{LockArgs, PluginAction, WorkloadArgs},
-    folder, load,
-    lock::{self, digest_of},
+    folder, load, lock,
     print::{out, say},
     suite,
 };
@@ -52,7 +51,7 @@ fn lock(args: &LockArgs) -> Result<(), Failed> {
     for (source, file) in files(path, &mut lock)? {
         let workload = WorkloadArgs { trust: args.trust.clone(), ..WorkloadArgs::of(file) };
         let program = load::program(&workload, &load::Reach::default())?;
-        let digest = digest_of(&program);
+        let digest = program.describe().digest.clone();
         out(&format!("{} {digest}", printable(&source, TEXT)));
         add(&mut lock, Locked { source, digest }, &program);
     }

@@ -22,15 +22,15 @@ mod shelf;
 
 use std::path::{Path, PathBuf};
 
-pub use artifact::{Words, digest};
+pub use artifact::Words;
 pub use reference::Reference;
 pub use shelf::write;
 
 use artifact::Layer;
-use connection::{Action, Answer, Question, Registry};
+use connection::{Action, Question, Registry};
 
 use super::{Failed, load::configuration, trust};
-use crate::{diagnostic::Diagnostic, plan::lock::Pin, verdict::Cause};
+use crate::{diagnostic::Diagnostic, digest::digest, plan::lock::Pin, verdict::Cause};
 
 /// Bytes of a manifest, as registries bound it themselves.
 const MANIFEST_BYTES: u64 = 4 << 20;
@@ -127,7 +127,11 @@ fn manifest(registry: &mut Registry, reference: &Reference) -> Result<Vec<u8>, F
     let path = registry.path(&format!("manifests/{wanted}"));
     let headers = &[("accept", artifact::MANIFEST)];
     let limit = MANIFEST_BYTES;
-    let answer = get(registry, &path, headers, limit, "there is no such component")?;
+    let answer =
+        registry.ask(Question { method: "GET", path: &path, headers, body: &[], limit })?;
+    if answer.status != 200 {
+        return Err(registry.refusal("there is no such component", &answer));
+    }
     if reference.digest.as_ref().is_some_and(|wanted| digest(&answer.body) != *wanted) {
         return Err(other(reference, &format!("its manifest has {}", digest(&answer.body))));
     }
@@ -151,27 +155,15 @@ fn component(
     reference: &Reference,
     layer: &Layer,
 ) -> Result<Vec<u8>, Failed> {
-    let path = registry.path(&format!("blobs/{}", layer.digest));
-    let answer = get(registry, &path, &[], layer.size, "its component is not there")?;
+    let answer = registry.blob(&layer.digest, layer.size)?;
+    if answer.status != 200 {
+        return Err(registry.refusal("its component is not there", &answer));
+    }
     let (found, len) = (digest(&answer.body), answer.body.len() as u64);
     if found != layer.digest || len != layer.size {
         return Err(other(reference, &format!("its component has {len} bytes and {found}")));
     }
     Ok(answer.body)
-}
-
-fn get(
-    registry: &mut Registry,
-    path: &str,
-    headers: &[(&'static str, &str)],
-    limit: u64,
-    what: &str,
-) -> Result<Answer, Failed> {
-    let answer = registry.ask(Question { method: "GET", path, headers, body: &[], limit })?;
-    match answer.status {
-        200 => Ok(answer),
-        _ => Err(registry.refusal(what, &answer)),
-    }
 }
 
 fn other(reference: &Reference, found: &str) -> Failed {

@@ -267,7 +267,7 @@ pub fn workload_info(workload: &WorkloadArgs, program: &Program) -> WorkloadInfo
     let description = program.describe();
     WorkloadInfo {
         path: workload.workload.display().to_string(),
-        digest: format!("sha256:{}", description.digest),
+        digest: description.digest.clone(),
         name: description.name.clone(),
         version: description.version.clone(),
         kind: match program {

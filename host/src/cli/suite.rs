@@ -10,8 +10,6 @@ use std::{
     sync::Arc,
 };
 
-use sha2::{Digest, Sha256};
-
 use super::{
     Failed,
     allow::Allowed,
@@ -27,6 +25,7 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
+    digest::digest,
     plan::{
         Backend, Plan,
         suite::{Entry, Fresh, Subjects, Suite},
@@ -39,7 +38,7 @@ use crate::{
         summary::{self, FileInfo, Part, RunInfo, SummaryInput},
     },
     verdict::Cause,
-    workload::{Program, hex, read_text},
+    workload::{Program, read_text},
 };
 
 /// Whether a path is that of a suite.
@@ -117,7 +116,7 @@ pub fn read(path: &Path) -> Result<(Suite, String), Failed> {
         )
     })?;
     let suite = Suite::read(&text, &origin).map_err(load::configuration)?;
-    Ok((suite, format!("sha256:{}", hex(&Sha256::digest(&text)))))
+    Ok((suite, digest(text.as_bytes())))
 }
 
 /// Runs a suite.

@@ -3,15 +3,18 @@
 //! A lock says which bytes; a key says whose. A lock that someone changed names other bytes, and those the key has
 //! not signed. What is not signed, by another key, or not well, is refused (114).
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use minisign_verify::{PublicKey, Signature};
 
-use super::{Failed, load::configuration, registry::digest};
-use crate::{diagnostic::Diagnostic, report::printable::printable, verdict::Cause, workload::open};
+use super::{Failed, load::configuration};
+use crate::{
+    diagnostic::Diagnostic,
+    digest::digest,
+    report::printable::printable,
+    verdict::Cause,
+    workload::{read_bytes, read_text},
+};
 
 /// Bytes of a signature's file, and of a key's.
 const BYTES: u64 = 4_096;
@@ -39,9 +42,7 @@ pub fn signature(path: &Path) -> Result<String, Failed> {
 
 /// The digest of a file that one of the keys has signed: of what was looked at.
 pub fn signed(keys: &[String], path: &Path, limit: u64) -> Result<String, Failed> {
-    let mut bytes = Vec::new();
-    let read = open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
-    read.map_err(|error| unread(path, &error))?;
+    let bytes = read_bytes(path, limit).map_err(|error| unread(path, &error))?;
     let beside = beside(path);
     let signature = if beside.exists() { Some(small(&beside)?) } else { None };
     check(keys, &bytes, signature.as_deref(), &path.display().to_string())?;
@@ -101,18 +102,8 @@ fn key(text: &str) -> Result<PublicKey, Failed> {
     PublicKey::decode(&small(path)?).map_err(|error| wrong(&error.to_string()))
 }
 
-/// The text of a file that has few bytes.
 fn small(path: &Path) -> Result<String, Failed> {
-    let mut text = String::new();
-    let read = open(path).and_then(|file| file.take(BYTES + 1).read_to_string(&mut text));
-    let read = read.map_err(|error| unread(path, &error))?;
-    if read as u64 > BYTES {
-        return Err(configuration(
-            Diagnostic::new(format!("`{}` has more than {BYTES} bytes", path.display()))
-                .help("name a file of minisign's"),
-        ));
-    }
-    Ok(text)
+    read_text(path, BYTES).map_err(|error| unread(path, &error))
 }
 
 fn unread(path: &Path, error: &std::io::Error) -> Failed {

@@ -21,12 +21,12 @@
 
 use hdrhistogram::{
     Histogram,
-    serialization::{Deserializer, Serializer, V2Serializer},
+    serialization::{Serializer, V2Serializer},
 };
 
 use super::{
     Cell, Gauge, Kind, MetricId, Name, Names, Outcome, Phase, Rate, Registry, SeriesKey, Snapshot,
-    TagSet, Trend,
+    TagSet, Trend, histogram,
 };
 use crate::clock::Instant;
 
@@ -229,16 +229,11 @@ impl<'a> Bytes<'a> {
 
     fn histogram(&mut self) -> Result<Option<Histogram<u32>>, BytesError> {
         let length = self.number(self.0.len() as u64)? as usize;
-        let mut bytes = self.take(length)?;
+        let bytes = self.take(length)?;
         if bytes.is_empty() {
             return Ok(None);
         }
-        // Bytes 12 to 15 are its digits; more of them would make the reader allocate what the file likes.
-        if bytes.get(12..16) != Some(&[0, 0, 0, 3]) {
-            return Err(BytesError("a histogram of other than three digits"));
-        }
-        let read: Result<Histogram<u32>, _> = Deserializer::new().deserialize(&mut bytes);
-        let mut histogram = read.map_err(|_| BytesError("a histogram that is none"))?;
+        let mut histogram: Histogram<u32> = histogram::read(bytes).map_err(BytesError)?;
         histogram.auto(true);
         Ok(Some(histogram))
     }

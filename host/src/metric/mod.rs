@@ -9,6 +9,7 @@
 mod builtin;
 mod bytes;
 mod cell;
+pub mod histogram;
 mod recorder;
 mod registry;
 mod snapshot;

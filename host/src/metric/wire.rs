@@ -7,13 +7,14 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hdrhistogram::{
     Histogram,
-    serialization::{Deserializer, Serializer, V2Serializer},
+    serialization::{Serializer, V2Serializer},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     Builtin, Cell, Names, Outcome, Rate, SeriesKey, Snapshot, TagSet, Trend,
     cell::{LARGEST, put},
+    histogram,
 };
 
 /// What a service may report.
@@ -202,14 +203,8 @@ fn decode(samples: &Samples) -> Result<Cell<u32>, WireError> {
                 return Err(WireError("a histogram beyond its bounds".to_owned()));
             }
             let bytes = STANDARD.decode(histogram).map_err(|error| WireError(error.to_string()))?;
-            // Bytes 12 to 15 of a V2 header are its number of digits; more than ours would make the
-            // reader allocate what the sender likes.
-            if bytes.get(12..16) != Some(&[0, 0, 0, 3]) {
-                return Err(WireError("a histogram of other than three digits".to_owned()));
-            }
-            let values: Histogram<u64> = Deserializer::new()
-                .deserialize(&mut bytes.as_slice())
-                .map_err(|error| WireError(format!("{error:?}")))?;
+            let values: Histogram<u64> =
+                histogram::read(&bytes).map_err(|error| WireError(error.to_owned()))?;
             let mut trend = Trend::<u32> {
                 sum: *sum,
                 sum_squares: *sum_squares,

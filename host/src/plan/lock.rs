@@ -26,12 +26,10 @@ use super::{
     document,
     section::{Item, Section},
 };
-use crate::diagnostic::Diagnostic;
+use crate::{diagnostic::Diagnostic, digest::is_digest};
 
 /// The version of this format.
 const VERSION: u64 = 1;
-/// What a digest begins with.
-const SHA256: &str = "sha256:";
 
 /// What was locked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,10 +190,7 @@ fn plugin(item: &Item<'_>) -> Result<LockedPlugin, Diagnostic> {
 fn own(section: &Section<'_>) -> Result<Locked, Diagnostic> {
     let digest = section.require("digest", "\"sha256:…\"")?;
     let text = digest.string()?;
-    let is_one = text.strip_prefix(SHA256).is_some_and(|hex| {
-        hex.len() == 64 && hex.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
-    });
-    if !is_one {
+    if !is_digest(text) {
         return Err(digest.error("this is no digest").help(
             "it is `sha256:` and 64 hexadecimal digits: lock it anew with `wavetank plugin lock`",
         ));
@@ -211,7 +206,7 @@ mod tests {
     use super::*;
 
     fn digest(digit: char) -> String {
-        format!("{SHA256}{}", digit.to_string().repeat(64))
+        format!("sha256:{}", digit.to_string().repeat(64))
     }
 
     fn one(source: &str, digit: char) -> Locked {

@@ -11,7 +11,6 @@ mod target;
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -52,7 +51,7 @@ pub struct Description {
     pub places: BTreeMap<Vec<String>, Place>,
     /// What is never measured of this kind of workload.
     pub unmeasured: &'static [Builtin],
-    /// sha256 of the bytes that were loaded, in hex; of all files of a script, in order.
+    /// That of the bytes that were loaded; of all files of a script, in order.
     pub digest: String,
 }
 
@@ -91,7 +90,6 @@ pub struct LoadInput {
 impl LoadInput {
     /// Refuses what has another digest than it must have.
     pub fn check(&self, found: &str) -> Result<(), Diagnostic> {
-        let found = format!("sha256:{found}");
         match &self.pin {
             Some(pin) if pin.digest != found => {
                 let Pin { digest, what, anew } = pin;
@@ -120,23 +118,19 @@ pub fn open(path: &Path) -> io::Result<File> {
     Err(io::Error::other(format!("it is {what}, not a file")))
 }
 
-/// The text of a file that a user named, of at most so many bytes.
-pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
-    let mut text = String::new();
-    open(path)?.take(limit + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > limit {
+/// The bytes of a file that a user named, at most so many.
+pub fn read_bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
         return Err(io::Error::other(format!("it has more than {limit} bytes")));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
-/// Bytes in hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// The text of a file that a user named, of at most so many bytes.
+pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    String::from_utf8(read_bytes(path, limit)?).map_err(io::Error::other)
 }
 
 /// A workload could not be loaded.

@@ -75,13 +75,18 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// A call begins. Only one that has not [`ended`](Self::ended) before it has left anything.
+    pub(super) fn begin(&self) {
+        self.paid.set(Duration::ZERO);
+    }
+
     /// For how long a call rests that has used `used`, `slice` of it just now; `None` if it need not.
     pub(super) fn rest(&self, used: Duration, slice: Duration) -> Option<Duration> {
         if self.wasted.get() + used < BEFORE_REST || slice < SLICE / 2 {
             return None;
         }
         self.paid.set(self.paid.get() + slice);
-        Some((slice - self.forgiven(slice)) * self.ratio())
+        Some(slice.saturating_sub(self.forgiven(slice)) * self.ratio())
     }
 
     fn ratio(&self) -> u32 {
@@ -94,7 +99,7 @@ impl Account {
             return Duration::ZERO;
         }
         self.long.set(self.long.get() + 1);
-        slice - LONG
+        slice.saturating_sub(LONG)
     }
 
     /// A call has ended that used so much. For how long its user rests before the next, if it `failed`: it

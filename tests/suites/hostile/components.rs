@@ -3,19 +3,9 @@
 use wavetank_tests::component_text::{Text, component};
 
 use super::{
-    Case,
+    Case, case,
     ground::{Seen, watch, workplace},
 };
-
-/// A case.
-const fn case(
-    name: &'static str,
-    bad: &'static str,
-    kind: &'static str,
-    says: &'static str,
-) -> Case {
-    Case { name, bad, kind, says }
-}
 
 pub const CASES: &[Case] = &[
     case("component: endless loop", "(loop $l (br $l))", "cpu_timeout", "cpu_timeout of 100ms"),

@@ -1,19 +1,9 @@
 //! Scripts that mean harm, one beside nine.
 
 use super::{
-    Case,
+    Case, case,
     ground::{Seen, watch, workplace},
 };
-
-/// A case.
-const fn case(
-    name: &'static str,
-    bad: &'static str,
-    kind: &'static str,
-    says: &'static str,
-) -> Case {
-    Case { name, bad, kind, says }
-}
 
 pub const CASES: &[Case] = &[
     case("script: endless loop", "loop {}", "cpu_timeout", "cpu_timeout of 100ms"),

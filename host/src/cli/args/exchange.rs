@@ -16,10 +16,10 @@ pub struct PushArgs {
     /// The commit that it was built from; that of the file's own repository, if nothing in it has changed since
     #[arg(long, value_name = "COMMIT")]
     pub revision: Option<String>,
-    /// Where its source is
+    /// Where its source is; what it says of itself
     #[arg(long, value_name = "URL")]
     pub source: Option<String>,
-    /// What it does, in a line
+    /// What it does, in a line; what it says of itself
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
     /// Its signature, as minisign writes it; FILE.minisig if there is one

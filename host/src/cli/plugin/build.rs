@@ -22,7 +22,6 @@ use crate::{
         Failed,
         args::{BuildArgs, WorkloadArgs},
         load::{self, configuration},
-        lock::digest_of,
         print::{out, say},
     },
     diagnostic::Diagnostic,
@@ -84,7 +83,7 @@ pub fn build(args: &BuildArgs) -> Result<PathBuf, Failed> {
         Program::Component(component) => component.contract().world.name(),
         Program::Script(_) => "script",
     };
-    out(&format!("{} {}", component.display(), digest_of(&program)));
+    out(&format!("{} {}", component.display(), program.describe().digest));
     say(&format!("a {world} of {:.0} KB", bytes.len() as f64 / 1e3));
     Ok(component)
 }

@@ -7,7 +7,6 @@ use crate::{
         Failed,
         args::{PluginCheckArgs, ScenarioArgs, WorkloadArgs},
         diagnose, load,
-        lock::digest_of,
         print::{out, say},
         suite,
     },
@@ -69,7 +68,7 @@ fn tell(args: &PluginCheckArgs, program: &Program, contract: &Contract) {
         contract.world.name(),
         printable(&contract.version, TEXT),
         bytes as f64 / 1e3,
-        digest_of(program),
+        program.describe().digest,
     ));
     contract.in_words().iter().for_each(|words| out(&format!("  it {words}")));
     let asked = asked(contract);

@@ -8,9 +8,10 @@ use crate::{
         args::PullArgs,
         load::configuration,
         print::{out, say},
-        registry::{self, Reference, digest},
+        registry::{self, Reference},
         trust,
     },
+    digest::digest,
     plan::Limits,
 };
 

@@ -4,7 +4,6 @@
 //! changed since. The same component with the same words has the same digest, whenever it is pushed.
 
 use std::{
-    io::Read as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -15,12 +14,13 @@ use crate::{
         args::{PushArgs, WorkloadArgs},
         load::{self, configuration},
         print::{out, say},
-        registry::{self, Reference, Words, digest},
+        registry::{self, Reference, Words},
         trust,
     },
     diagnostic::Diagnostic,
+    digest::digest,
     plan::{Limits, lock::Pin},
-    workload::{Program, open},
+    workload::{Program, read_bytes},
 };
 
 /// Runs the subcommand.
@@ -44,20 +44,12 @@ pub fn push(args: &PushArgs) -> Result<(), Failed> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failed> {
-    let limit = Limits::default().component_bytes;
-    let mut bytes = Vec::new();
-    let read = open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) if bytes.len() as u64 <= limit => Ok(bytes),
-        Ok(_) => Err(configuration(
-            Diagnostic::new(format!("`{}` has more than {limit} bytes", path.display()))
-                .help("build it with `wavetank plugin build`, which strips it"),
-        )),
-        Err(error) => Err(configuration(
+    read_bytes(path, Limits::default().component_bytes).map_err(|error| {
+        configuration(
             Diagnostic::new(format!("`{}` cannot be read: {error}", path.display()))
-                .help("name a component (`.wasm`)"),
-        )),
-    }
+                .help("name a component (`.wasm`); `wavetank plugin build` strips what it makes"),
+        )
+    })
 }
 
 fn words(args: &PushArgs, program: &Program) -> Result<Words, Failed> {
@@ -67,7 +59,7 @@ fn words(args: &PushArgs, program: &Program) -> Result<Words, Failed> {
                 .help("push components: a script lies in the repository that uses it"),
         ));
     };
-    let contract = component.contract();
+    let (contract, provenance) = (component.contract(), component.provenance());
     let description = program.describe();
     let signature = match &args.signature {
         Some(path) => Some(trust::signature(path)?),
@@ -79,9 +71,9 @@ fn words(args: &PushArgs, program: &Program) -> Result<Words, Failed> {
     Ok(Words {
         name: description.name.clone(),
         version: description.version.clone(),
-        description: args.description.clone(),
+        description: args.description.clone().or_else(|| provenance.description.clone()),
         revision: args.revision.clone().or_else(|| revision(&args.file)),
-        source: args.source.clone(),
+        source: args.source.clone().or_else(|| provenance.source.clone()),
         imports: contract.imports.clone(),
         world: format!("wavetank:workload/{}@{}", contract.world.name(), contract.version),
         signature,

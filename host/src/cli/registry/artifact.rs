@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::reference::is_digest;
-use crate::{report::printable::printable, workload::hex};
+use crate::{
+    digest::{digest, is_digest},
+    report::printable::printable,
+};
 
 /// Media type of the manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -55,11 +56,6 @@ pub struct Words {
     pub world: String,
     /// The file that signs it.
     pub signature: Option<String>,
-}
-
-/// `sha256:…` of bytes.
-pub fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 /// The configuration of a component.

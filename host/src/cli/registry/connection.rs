@@ -1,8 +1,9 @@
 //! What is said to a registry, and how much of its answer is listened to.
 //!
-//! A registry is anyone's. Each answer has a limit in bytes and in time; none is followed to another place; what
-//! we are asked for is given to nobody but the registry and, over TLS, the one that it lets grant its tokens,
-//! which is asked for this name alone, however much the registry would like.
+//! A registry is anyone's. Each answer has a limit in bytes and in time. What lies under its own digest may lie
+//! elsewhere, for what comes from there is looked at; anything else is followed to no other place. What we are
+//! asked for is given to nobody but the registry and, over TLS, the one that it lets grant its tokens, which is
+//! asked for this name alone, however much the registry would like.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,6 +33,8 @@ const HEADERS: usize = 32 << 10;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long anything takes.
 const WHOLE: Duration = Duration::from_secs(600);
+/// How often we may be sent on.
+const ONWARD: usize = 3;
 /// Characters of someone else's words.
 const TEXT: usize = 200;
 
@@ -106,14 +109,46 @@ impl Registry {
 
     /// Asks, and once more when it wants to know who asks.
     pub fn ask(&mut self, question: Question<'_>) -> Result<Answer, Failed> {
+        let answer = self.known(question)?;
+        self.plainly(answer)
+    }
+
+    /// Asks for what lies under its own digest, here or where the registry keeps such things: whoever asks
+    /// looks at what came. Nobody but the registry is told who that is.
+    pub fn blob(&mut self, digest: &str, limit: u64) -> Result<Answer, Failed> {
+        let path = self.path(&format!("blobs/{digest}"));
+        let question = Question { method: "GET", path: &path, headers: &[], body: &[], limit };
+        let mut answer = self.known(question)?;
+        for _ in 0..ONWARD {
+            let Some(place) = sent_on(&answer) else { return Ok(answer) };
+            answer = match self.own_path(&place) {
+                Ok(path) => self.known(Question { path: &path, ..question })?,
+                Err(_) => self.away(&place, limit)?,
+            };
+        }
+        self.plainly(answer)
+    }
+
+    fn known(&mut self, question: Question<'_>) -> Result<Answer, Failed> {
         let answer = self.once(question)?;
         if answer.status != 401 || self.authorization.is_some() {
-            return self.plainly(answer);
+            return Ok(answer);
         }
         let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
         self.authorization = Some(self.authorize(&challenge)?);
-        let answer = self.once(question)?;
-        self.plainly(answer)
+        self.once(question)
+    }
+
+    /// Asks somebody else, in the registry's own scheme: what is asked over TLS is sent on to nobody without.
+    fn away(&self, place: &str, limit: u64) -> Result<Answer, Failed> {
+        let uri: Uri = place.parse().map_err(|_| self.elsewhere(place))?;
+        let host = uri.authority().is_some_and(|it| !it.as_str().contains('@'));
+        if uri.scheme_str() != Some(self.scheme()) || !host {
+            return Err(self.elsewhere(place));
+        }
+        let unreachable = |error: &dyn std::fmt::Display| self.unreachable(&error.to_string());
+        let request = Request::get(uri).body(()).map_err(|error| unreachable(&error))?;
+        self.read(self.agent.run(request).map_err(|error| unreachable(&error))?, limit)
     }
 
     /// The path of an address that the registry gave, which must be its own.
@@ -269,6 +304,12 @@ impl Registry {
             None => Err(self.refusal("it grants no token", &answer)),
         }
     }
+}
+
+/// Where an answer sends us.
+fn sent_on(answer: &Answer) -> Option<String> {
+    let sends = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
+    answer.header("location").filter(|_| sends).map(str::to_owned)
 }
 
 fn agent(plain: bool) -> Result<Agent, Failed> {

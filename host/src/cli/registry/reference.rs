@@ -10,7 +10,7 @@
 
 use std::{fmt, net::IpAddr, path::Path};
 
-use crate::{diagnostic::Diagnostic, report::printable::printable};
+use crate::{diagnostic::Diagnostic, digest::is_digest, report::printable::printable};
 
 /// What comes before a reference where a path could stand.
 const SCHEME: &str = "oci://";
@@ -102,13 +102,6 @@ impl fmt::Display for Reference {
         }
         self.digest.as_ref().map_or(Ok(()), |digest| write!(formatter, "@{digest}"))
     }
-}
-
-/// `sha256:` and 64 small hexadecimal digits.
-pub fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(|hex| {
-        hex.len() == 64 && hex.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
-    })
 }
 
 fn is_host(text: &str) -> bool {

@@ -10,10 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::artifact::digest;
 use crate::{
     cli::{Failed, load},
     diagnostic::Diagnostic,
+    digest::digest,
     verdict::Cause,
 };
 

@@ -9,11 +9,11 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use hdrhistogram::{Histogram, serialization::Deserializer};
+use hdrhistogram::Histogram;
 
 use super::{MetricSummary, Summary, TrendValues, Values};
 use crate::{
-    metric::{Cell, Gauge, Kind, Rate, Selector, Trend, Unit},
+    metric::{Cell, Gauge, Kind, Rate, Selector, Trend, Unit, histogram},
     plan::threshold::{Aggregate, Stored},
     verdict::Samples,
 };
@@ -117,7 +117,7 @@ fn cell(values: &Values, unit: Unit) -> Option<Cell<u64>> {
 
 fn trend(stored: &TrendValues, step: f64) -> Option<Trend<u64>> {
     let bytes = STANDARD.decode(&stored.histogram).ok()?;
-    let values: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).ok()?;
+    let values: Histogram<u64> = histogram::read(&bytes).ok()?;
     let mut trend = Trend::<u64>::default();
     if values.len() != stored.count || stored.count.max(stored.censored) > MOST {
         return None;

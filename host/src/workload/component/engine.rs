@@ -11,7 +11,8 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use crate::{plan::Limits, workload::slice::SLICE};
 
-/// Maps that the kernel needs for one instance: memory, its guard, table, stack, its guard, image.
+/// Maps that the kernel needs for one instance: memory, its guard, table, stack, its guard, image. Measured
+/// of Rust and Python 6, of JavaScript with its three memories 5: stubs' memories lie untouched.
 const MAPS_PER_INSTANCE: u64 = 6;
 
 /// Maps of the rest of the process.

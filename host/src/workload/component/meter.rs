@@ -38,6 +38,9 @@ pub(super) async fn metered<T>(
     budget: Budget<'_>,
     mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Metered<T> {
+    if let Some(account) = budget.rests {
+        account.begin();
+    }
     let (mut used, mut last) = (None, Duration::ZERO);
     let mut rest: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
     let result = poll_fn(|context| {

@@ -42,7 +42,6 @@ use std::{
 };
 
 use serde_json::Value as Json;
-use sha2::{Digest, Sha256};
 use wasmtime::{
     Engine, Store,
     component::{Component, HasSelf, Linker, ResourceTable, ResourceType, types::ComponentItem},
@@ -62,11 +61,12 @@ use self::{
     wasi::Output,
 };
 use super::{
-    Description, GuestError, LoadError, LoadInput, Parameter, VirtualUser, VirtualUserInput, hex,
+    Description, GuestError, LoadError, LoadInput, Parameter, VirtualUser, VirtualUserInput,
 };
 use crate::{
     clock::Clock,
     diagnostic::{Diagnostic, nearest},
+    digest::digest,
     plan::{Grants, Limits, Options},
 };
 
@@ -139,7 +139,7 @@ impl Program {
         let placed = |diagnostic: Diagnostic| diagnostic.in_file(path);
         let bytes = read(path, input.limits.component_bytes)?;
         anatomy::check(&bytes).map_err(|error| LoadError::Refused(placed(error)))?;
-        let digest = hex(&Sha256::digest(&bytes));
+        let digest = digest(&bytes);
         // Before a byte of it is compiled or run.
         input.check(&digest).map_err(|error| LoadError::Refused(placed(error)))?;
         let provenance = Provenance::read(&bytes);

@@ -117,10 +117,8 @@ pub fn plugin(language: Language, name: &str, world: World) -> Vec<File> {
 
 #[cfg(test)]
 mod tests {
-    use sha2::{Digest, Sha256};
-
     use super::*;
-    use crate::workload::hex;
+    use crate::digest::digest;
 
     #[test]
     fn the_bindings_of_c_are_made_from_the_contract_as_it_is() {
@@ -128,7 +126,7 @@ mod tests {
         files.sort_unstable();
         let text: String = files.iter().map(|(_, text)| *text).collect();
         assert_eq!(
-            hex(&Sha256::digest(text.as_bytes())),
+            digest(text.as_bytes()),
             include_str!("../../../assets/plugins/c/bindings/made-from").trim(),
             "run host/assets/plugins/c/bindings/make"
         );

@@ -52,14 +52,13 @@ pub use template::TEMPLATE;
 
 use rhai::{AST, Dynamic, Engine, Module, Scope, Shared};
 use serde_json::Value as Json;
-use sha2::{Digest, Sha256};
 
 use super::{
     Description, GuestError, GuestErrorKind, LoadError, LoadInput, VirtualUser, VirtualUserInput,
-    hex,
 };
 use crate::{
     diagnostic::{Diagnostic, nearest},
+    digest::Digest,
     metric::Builtin,
     plan::{Grants, Limits, Options},
 };
@@ -409,24 +408,24 @@ fn functions(ast: &AST) -> BTreeMap<String, Vec<usize>> {
     functions
 }
 
-/// sha256 of the script; of one with others, of all of them with their names and lengths, the script first and the
+/// That of the script; of one with others, of all of them with their names and lengths, the script first and the
 /// others in the order of their paths. No script begins with the byte that those do.
 fn digest(text: &Text) -> String {
-    let mut hasher = Sha256::new();
+    let mut whole = Digest::default();
     let files = text.files.all();
     if files.is_empty() {
-        hasher.update(text.source.as_bytes());
-        return hex(&hasher.finalize());
+        whole.update(text.source.as_bytes());
+        return whole.finish();
     }
     let mut part = |name: &[u8], bytes: &[u8]| {
         for it in [name, bytes] {
-            hasher.update((it.len() as u64).to_be_bytes());
-            hasher.update(it);
+            whole.update(&(it.len() as u64).to_be_bytes());
+            whole.update(it);
         }
     };
     part(b"", text.source.as_bytes());
     for (name, bytes) in files {
         part(name.as_os_str().as_encoded_bytes(), &bytes);
     }
-    hex(&hasher.finalize())
+    whole.finish()
 }

@@ -10,7 +10,6 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{
     crew::{Crew, Stop},
     dispatch::{Arrival, Binding, Dispatch, Release},
-    handle::yield_turn,
     iteration::{Beginning, Vu},
     lane::{Lane, arrival as arrival_options},
     pacer::Pacer,
@@ -131,7 +130,7 @@ pub(super) async fn pace(
             room -= 1;
         }
         if room == 0 {
-            yield_turn().await;
+            lane.ground.turn(now).await;
             if !stop.is_asked() {
                 continue;
             }

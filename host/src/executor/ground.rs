@@ -5,13 +5,14 @@ use std::{
     fmt,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use serde_json::Value as Json;
 
-use super::tally::ErrorTally;
+use super::{handle::yield_turn, tally::ErrorTally};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Instant},
     metric::{Name, Recorder},
     plan::{ConnectionSharing, Plan},
     primitive::{
@@ -19,11 +20,15 @@ use crate::{
         bus::{self, Bus, BusError},
         database::{self, Database},
         outage::Outages,
+        timing::after_events,
     },
     target,
     verdict::Cause,
     workload::{GuestError, LoadError, Program, ShardProgram, VirtualUser, VirtualUserInput},
 };
+
+/// How long a shard that is never idle goes without looking for events.
+const LOOK: Duration = Duration::from_micros(200);
 
 /// A loaded workload, whatever its kind: scripts, components, and the native ones of tests.
 pub trait Workload: fmt::Debug + Send + Sync {
@@ -108,6 +113,8 @@ pub struct Ground {
     pub notify: Box<dyn Fn(Notice)>,
     /// Whether `mark_failed` was passed on already: the first is enough.
     pub marked: Cell<bool>,
+    /// When the shard has last been seen to look for events.
+    pub looked: Cell<Instant>,
 }
 
 impl fmt::Debug for Ground {
@@ -117,6 +124,16 @@ impl fmt::Debug for Ground {
 }
 
 impl Ground {
+    /// Lets the others of the shard have their turn; and, if nobody has for a while, looks for events first:
+    /// what waits for a timer or a message is not in the queue yet.
+    pub(super) async fn turn(&self, now: Instant) {
+        if now.since(self.looked.get()) < LOOK {
+            return yield_turn().await;
+        }
+        after_events().await;
+        self.looked.set(self.clock.now());
+    }
+
     /// The handles of a new VU; with a connection of its own if the scenario wants that.
     pub async fn primitives(
         &self,

@@ -181,7 +181,7 @@ impl Handle {
 }
 
 /// Goes to the back of the shard's queue, so that a VU whose iterations never wait leaves the others
-/// their turn. Unlike tokio's `yield_now` this does not ask the operating system for events each time.
+/// their turn. This does not ask the operating system for events each time: [`super::ground::Ground::turn`].
 pub(super) async fn yield_turn() {
     let mut yielded = false;
     poll_fn(|context| {

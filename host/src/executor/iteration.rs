@@ -7,13 +7,13 @@ use futures_util::future::select;
 use super::{
     dispatch::Arrival,
     ground::Notice,
-    handle::{Cut, Handle, yield_turn},
+    handle::{Cut, Handle},
     lane::Lane,
 };
 use crate::{
     clock::{Clock, Instant, Span},
     metric::{Builtin, Name, Outcome, Phase, TagSet},
-    primitive::{LogLevel, Primitives, Random},
+    primitive::{LogLevel, Primitives, Random, timing::rest_until},
     verdict::Cause,
     workload::{GuestError, GuestErrorKind, Iteration, VirtualUser},
 };
@@ -172,7 +172,7 @@ impl Vu {
         if waited {
             self.turn = None;
         } else if ended.since(*self.turn.get_or_insert(begun)) >= TURN {
-            yield_turn().await;
+            lane.ground.turn(ended).await;
             self.waited();
         }
     }
@@ -344,7 +344,7 @@ impl Lane {
 
 /// Rests, while the VU may start iterations at all.
 async fn rest(handle: &Handle, clock: Clock, pause: Duration) {
-    let rest = pin!(clock.sleep_until(clock.now() + pause));
+    let rest = pin!(rest_until(clock, clock.now() + pause));
     select(rest, pin!(handle.closed())).await;
 }
 

@@ -30,6 +30,9 @@ use super::{
 };
 use crate::clock::Instant;
 
+/// Samples of a cell: so few that no number of cells adds up to more than 64 bits hold.
+const MOST: u64 = 1 << 40;
+
 /// Bytes that are no samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("these are no samples: {0}")]
@@ -200,11 +203,11 @@ impl<'a> Bytes<'a> {
                 let [last, min, max, sum] =
                     [self.float()?, self.float()?, self.float()?, self.float()?];
                 let slope_sums = [self.float()?, self.float()?, self.float()?];
-                let (last_at, count) = (self.number(u64::MAX)?, self.number(u64::MAX)?);
+                let (last_at, count) = (self.number(u64::MAX)?, self.number(MOST)?);
                 Cell::Gauge(Gauge { last, last_at, min, max, sum, count, slope_sums })
             }
             2 => {
-                let (hits, total) = (self.number(u64::MAX)?, self.number(u64::MAX)?);
+                let (hits, total) = (self.number(MOST)?, self.number(MOST)?);
                 if hits > total {
                     return Err(BytesError("more hits than samples"));
                 }

@@ -3,11 +3,16 @@
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
-    pin::Pin,
-    task::{Context, Poll},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
+use futures_util::task::AtomicWaker;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Scope;
@@ -49,6 +54,44 @@ impl Deadlines {
             timer.as_mut().reset(deadline);
         }
         Poll::Pending
+    }
+}
+
+/// Suspends until the shard's thread has looked at its timers and its connections.
+///
+/// A task that only wakes itself is polled again at once: the runtime looks for events after 61 such turns,
+/// and with turns of a millisecond everybody else's timers would be late by as much. `yield_now` alone is not
+/// enough where something else (wasmtime, at the end of a slice) wakes the task before.
+pub async fn after_events() {
+    let looked: Arc<Looked> = Arc::default();
+    let waker = Waker::from(Arc::clone(&looked));
+    // Polled once, it leaves its waker with the runtime, which wakes it when it has looked.
+    let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+    poll_fn(|context| {
+        looked.task.register(context.waker());
+        if looked.done.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Suspends until an instant, and then lets everybody go first whose timer was due as well: for who has to
+/// rest. Timers are due by whole milliseconds, so that others often wait for the same.
+pub async fn rest_until(clock: Clock, instant: clock::Instant) {
+    clock.sleep_until(instant).await;
+    after_events().await;
+}
+
+/// Whether the runtime has looked for events, and who waits for that.
+#[derive(Default)]
+struct Looked {
+    done: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Looked {
+    fn wake(self: Arc<Self>) {
+        self.done.store(true, Ordering::Release);
+        self.task.wake();
     }
 }
 
@@ -98,6 +141,26 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_goes_on_after_events_is_not_hurried_by_other_wakers() {
+        // As wasmtime does: awake again at once, each time. A task of its own, for the runtime looks for
+        // events between two turns of its first one.
+        let hurried = tokio::spawn(async {
+            let mut after = pin!(after_events());
+            let mut polls = 0_u32;
+            poll_fn(|context| {
+                polls += 1;
+                context.waker().wake_by_ref();
+                after.as_mut().poll(context)
+            })
+            .await;
+            polls
+        });
+        assert!(hurried.await.unwrap() > 2);
+        // With nobody else's help, it goes on.
+        tokio::spawn(after_events()).await.unwrap();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn each_of_many_deadlines_is_kept_whichever_was_armed_first() {

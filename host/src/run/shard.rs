@@ -383,6 +383,7 @@ pub(super) async fn ground(
             let _ = reports.send((index, Report::Notice(notice)));
         }),
         marked: std::cell::Cell::default(),
+        looked: std::cell::Cell::new(shared.clock.now()),
     })
 }
 

@@ -3,8 +3,9 @@
 //! Compiled code is believed without a check by whoever deserialises it, so an entry is believed only
 //! if this installation made it: the folder is private (0700) and opened without following links, the
 //! key lies in it (0600), an entry is read once, and its keyed hash (BLAKE3, over name and bytes) must
-//! fit; those very bytes are then deserialised. Anything odd means: compile again. The cache never
-//! makes a run fail.
+//! fit; those very bytes are then deserialised. On Linux they lie in a file in memory that was sealed
+//! before, so that they are mapped and not copied: an interpreter's are tens of megabytes. Anything odd
+//! means: compile again. The cache never makes a run fail.
 //!
 //! Entry: 32 bytes of hash, then what wasmtime serialised. Name: sha256 of the component, and the hash
 //! of what wasmtime's output depends on.
@@ -51,41 +52,97 @@ impl Cache {
     /// The compiled component, if there is an entry that this installation made.
     pub(super) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let name = name(engine, digest);
-        let bytes = read(&self.folder, &name, ENTRY_BYTES)?;
-        let (hash, compiled) = bytes.split_first_chunk::<HASH_BYTES>()?;
+        let mut entry = open(&self.folder, &name)?;
+        let mut hash = [0; HASH_BYTES];
+        entry.read_exact(&mut hash).ok()?;
+        let mut hasher = self.hasher(&name);
+        let compiled = Compiled::read(entry.take(ENTRY_BYTES), &mut hasher)?;
         // `blake3::Hash` compares in constant time.
-        if blake3::Hash::from_bytes(*hash) != self.hash(&name, compiled) {
+        if blake3::Hash::from_bytes(hash) != hasher.finalize() {
             return None;
         }
-        deserialise(engine, compiled)
+        compiled.deserialise(engine)
     }
 
     /// Keeps a compiled component; a failure is nobody's concern.
     pub(super) fn store(&self, engine: &Engine, digest: &str, component: &Component) -> Option<()> {
         let compiled = component.serialize().ok()?;
         let name = name(engine, digest);
-        let hash = self.hash(&name, &compiled);
+        let hash = self.hasher(&name).update(&compiled).finalize();
         write(&self.folder, &name, &[hash.as_bytes(), &compiled])
     }
 
-    fn hash(&self, name: &str, compiled: &[u8]) -> blake3::Hash {
+    /// Of what comes after the name.
+    fn hasher(&self, name: &str) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&(name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());
-        hasher.update(compiled);
-        hasher.finalize()
+        hasher
     }
 }
 
-#[expect(
-    unsafe_code,
-    reason = "compiled code can only be believed, and it was checked whose it is"
-)]
-fn deserialise(engine: &Engine, compiled: &[u8]) -> Option<Component> {
-    // SAFETY: the bytes bear a keyed hash under a key that only this user can read, so they are what
-    // `Component::serialize` returned to this installation; wasmtime itself refuses another version
-    // or configuration. They are in memory and cannot change under its hands.
-    unsafe { Component::deserialize(engine, compiled) }.ok()
+/// Compiled code as it was read: it does not change any more.
+#[cfg(target_os = "linux")]
+struct Compiled(File);
+
+#[cfg(target_os = "linux")]
+impl Compiled {
+    /// Reads it into a file in memory; what is hashed is what is written there.
+    fn read(mut from: impl Read, hasher: &mut blake3::Hasher) -> Option<Self> {
+        use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(memfd_create("wavetank-compiled", flags).ok()?);
+        let mut chunk = vec![0; 256 << 10];
+        loop {
+            let read = from.read(&mut chunk).ok()?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&chunk[..read]);
+            file.write_all(&chunk[..read]).ok()?;
+        }
+        let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+        fcntl_add_seals(&file, seals).ok()?;
+        Some(Self(file))
+    }
+
+    #[expect(
+        unsafe_code,
+        reason = "compiled code can only be believed, and it was checked whose it is"
+    )]
+    fn deserialise(self, engine: &Engine) -> Option<Component> {
+        use std::os::fd::AsRawFd;
+
+        let place = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        // SAFETY: the bytes bear a keyed hash under a key that only this user can read, so they are what
+        // `Component::serialize` returned to this installation; wasmtime itself refuses another version
+        // or configuration. The file is sealed, and cannot change under its hands.
+        unsafe { Component::deserialize_file(engine, place) }.ok()
+    }
+}
+
+/// Compiled code as it was read.
+#[cfg(not(target_os = "linux"))]
+struct Compiled(Vec<u8>);
+
+#[cfg(not(target_os = "linux"))]
+impl Compiled {
+    fn read(mut from: impl Read, hasher: &mut blake3::Hasher) -> Option<Self> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).ok()?;
+        hasher.update(&bytes);
+        Some(Self(bytes))
+    }
+
+    #[expect(
+        unsafe_code,
+        reason = "compiled code can only be believed, and it was checked whose it is"
+    )]
+    fn deserialise(self, engine: &Engine) -> Option<Component> {
+        // SAFETY: as on Linux; they are in memory of ours.
+        unsafe { Component::deserialize(engine, &self.0) }.ok()
+    }
 }
 
 /// A compiled component for another engine of the same configuration.
@@ -125,19 +182,13 @@ fn is_private(file: &OwnedFd) -> Option<()> {
     (ours && !others).then_some(())
 }
 
-fn read(folder: &OwnedFd, name: &str, limit: u64) -> Option<Vec<u8>> {
+/// A file of the folder, if it is one, and private.
+fn open(folder: &OwnedFd, name: &str) -> Option<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = rustix::fs::openat(folder, name, flags, Mode::empty()).ok()?;
     is_private(&opened)?;
     let file = File::from(opened);
-    let metadata = file.metadata().ok()?;
-    if !metadata.is_file() {
-        return None;
-    }
-    // At once, and not by doubling: compiled code has tens of megabytes, and a start is waited for.
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).ok()?);
-    file.take(limit).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    file.metadata().ok()?.is_file().then_some(file)
 }
 
 /// Writes a file beside its name, then moves it there: a reader sees all of it or nothing.
@@ -158,7 +209,9 @@ fn write(folder: &OwnedFd, name: &str, parts: &[&[u8]]) -> Option<()> {
 }
 
 fn read_key(folder: &OwnedFd) -> Option<[u8; HASH_BYTES]> {
-    read(folder, KEY_NAME, HASH_BYTES as u64 + 1)?.try_into().ok()
+    let mut key = Vec::new();
+    open(folder, KEY_NAME)?.take(HASH_BYTES as u64 + 1).read_to_end(&mut key).ok()?;
+    key.try_into().ok()
 }
 
 fn make_key(folder: &OwnedFd) -> Option<[u8; HASH_BYTES]> {

@@ -4,11 +4,18 @@
 //! lies between polls is waiting, for which nobody is charged. The epoch makes the guest yield within
 //! [`crate::workload::slice::SLICE`], so the sum is looked at that often, and a call that goes beyond its
 //! budget is dropped where it stands. A guest that keeps using whole slices rests between them
-//! ([`Account`]).
+//! ([`Account`]); one that was made to yield goes on after the shard has looked for events.
 
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
-use crate::{clock::Clock, primitive::Scope, workload::slice::Account};
+use crate::{
+    clock::Clock,
+    primitive::{
+        Scope,
+        timing::{after_events, rest_until},
+    },
+    workload::slice::{Account, SLICE},
+};
 
 /// What came of a metered call.
 #[derive(Debug)]
@@ -71,17 +78,20 @@ pub(super) async fn metered<T>(
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending if sum >= budget.limit => Poll::Ready(None),
             Poll::Pending => {
-                if let Some(pause) = budget.rests.and_then(|it| it.rest(sum, slice)) {
-                    if let Some(scope) = scope {
-                        scope.rest();
+                let pause = budget.rests.and_then(|it| it.rest(sum, slice));
+                let mut resting: Pin<Box<dyn Future<Output = ()>>> = match pause {
+                    Some(pause) => {
+                        if let Some(scope) = scope {
+                            scope.rest();
+                        }
+                        Box::pin(rest_until(clock, end + pause))
                     }
-                    let until = end + pause;
-                    let mut resting: Pin<Box<dyn Future<Output = ()>>> =
-                        Box::pin(clock.sleep_until(until));
-                    // Polled once, so that its end wakes this task.
-                    if resting.as_mut().poll(context).is_pending() {
-                        rest = Some(resting);
-                    }
+                    None if slice >= SLICE / 2 => Box::pin(after_events()),
+                    None => return Poll::Pending,
+                };
+                // Polled once, so that its end wakes this task.
+                if resting.as_mut().poll(context).is_pending() {
+                    rest = Some(resting);
                 }
                 Poll::Pending
             }
@@ -96,7 +106,6 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
-    use crate::workload::slice::SLICE;
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     metric::{Builtin, Phase, TagSet},
-    primitive::{Random, Scope, bus::Message},
+    primitive::{Random, Scope, bus::Message, timing::rest_until},
     workload::{
         GuestError, GuestErrorKind, Iteration, Targets, VirtualUser, VirtualUserInput,
         slice::{Account, Allowance},
@@ -422,7 +422,7 @@ impl Guest {
         let (reply, rest) = self.leave_beside(live, allowance, metered);
         if let Some(pause) = rest {
             scope.rest();
-            clock.sleep_until(clock.now() + pause).await;
+            rest_until(clock, clock.now() + pause).await;
         }
         reply.map(|reply| reply.map(Bytes::from))
     }

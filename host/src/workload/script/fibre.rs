@@ -71,13 +71,8 @@ enum Signal {
     Cancel,
 }
 
-/// Why a fibre stopped.
-enum Parked {
-    /// Until this future is ready.
-    Future(NonNull<dyn Future<Output = ()>>),
-    /// Its slice is over; others first.
-    Slice,
-}
+/// Why a fibre stopped: until this future is ready.
+type Parked = NonNull<dyn Future<Output = ()>>;
 
 /// The fibre was dropped: unwind by returning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,14 +155,9 @@ impl Switch {
                     NonNull<dyn Future<Output = ()> + 'static>,
                 >(task)
             };
-            self.suspend(Parked::Future(task))?;
+            self.suspend(task)?;
         }
         output.ok_or(Cancelled)
-    }
-
-    /// Lets others run first.
-    pub fn end_slice(&self) -> Result<(), Cancelled> {
-        self.suspend(Parked::Slice)
     }
 
     /// Gives back the pages of the stack that no frame is on, before a long wait: what an iteration
@@ -286,11 +276,7 @@ impl<T: 'static, H: Turn> Future for Fibre<T, H> {
             }
             match this.resume(Signal::Go) {
                 Some(CoroutineResult::Return(value)) => return Poll::Ready(value),
-                Some(CoroutineResult::Yield(Parked::Future(future))) => this.parked = Some(future),
-                Some(CoroutineResult::Yield(Parked::Slice)) => {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                Some(CoroutineResult::Yield(future)) => this.parked = Some(future),
                 // Polled after its end: nothing will ever come.
                 None => return Poll::Pending,
             }

@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     clock::{Clock, Instant},
-    primitive::{Misuse, Primitives},
+    primitive::{
+        Misuse, Primitives,
+        timing::{after_events, rest_until},
+    },
     workload::{
         Targets,
         slice::{Account, Allowance, SLICE},
@@ -264,9 +267,9 @@ impl Session {
     fn give_way(&self, slice: Duration) -> Result<(), Cancelled> {
         let rests = self.rests.get().then_some(&self.account);
         let pause = rests.and_then(|it| it.rest(self.ran.get() + slice, slice));
-        let Some(pause) = pause else { return self.switch.end_slice() };
+        let Some(pause) = pause else { return self.switch.block_on(pin!(after_events())) };
         self.primitives.scope.rest();
-        let resting = self.clock.sleep_until(self.clock.now() + pause);
+        let resting = rest_until(self.clock, self.clock.now() + pause);
         self.switch.block_on(pin!(resting))
     }
 
@@ -321,7 +324,7 @@ impl Session {
             return scope.owe_rest(pause);
         }
         scope.rest();
-        self.clock.sleep_until(self.clock.now() + pause).await;
+        rest_until(self.clock, self.clock.now() + pause).await;
     }
 
     /// Guest time of the call so far, slices that ended.

@@ -7,7 +7,11 @@
 use std::{fs, path::Path, process::Command};
 
 use super::{Manifest, copied, scratch, text, tool, unread, unwritten, written};
-use crate::{cli::Failed, cli::load::configuration, plan::toml_tree, workload::component::World};
+use crate::{
+    cli::{Failed, load::configuration},
+    plan::toml_tree,
+    workload::component::World,
+};
 
 const INSTALL: &str = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt";
 /// What marks a folder of installed packages.

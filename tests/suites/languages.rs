@@ -209,6 +209,44 @@ class Plugin(Workload):
     assert_eq!(others.len(), 16, "{others:#?}");
 }
 
+/// In a suite a component knows no secret that its grants do not name; by hand it knows all that it is given.
+#[test]
+fn a_secret_is_told_to_whom_it_is_granted() {
+    let workplace = Workplace::new(WAVETANK);
+    workplace.run(&["plugin", "new", "knows", "--lang", "js"]).assert_says(0, &[]);
+    workplace.file(
+        "knows/plugin.js",
+        r#"
+import { log, workload } from "./wavetank.js";
+let known;
+export const { describe, setup, init, iterate, teardown } = workload({
+    name: "knows",
+    version: "0.1.0",
+    options: { vus: 1, iterations: 1 },
+    init(context) { known = Object.keys(context.secrets).sort(); },
+    iterate() { log(`knows ${known.length}: ${known}`); },
+});
+"#,
+    );
+    build(&workplace, "knows").assert_says(0, &["knows.wasm"]);
+    let says = |workload: &str| {
+        let mut command = workplace.command(&["run", workload, "--progress", "none"]);
+        command.args(["--secret-env", "token=TOKEN", "--secret-env", "other=OTHER"]);
+        command.env("TOKEN", "first-of-them").env("OTHER", "second-of-them");
+        let ran = workplace.finish(command.output().unwrap());
+        let line = ran.stderr.lines().find(|line| line.contains("knows "));
+        line.unwrap_or_else(|| panic!("{ran:#?}")).split_once("knows ").unwrap().1.to_owned()
+    };
+    let suite = |name: &str, grants: &str| {
+        let text = format!("name = \"asks\"\n\n[[workloads]]\nworkload = \"knows/knows.wasm\"\n{grants}");
+        says(&workplace.file(name, text))
+    };
+    assert_eq!(says("knows/knows.wasm"), "2: other,token");
+    assert_eq!(suite("none.toml", ""), "0: ");
+    assert_eq!(suite("one.toml", "grants = { secrets = [\"token\"] }\n"), "1: token");
+    assert_eq!(suite("all.toml", "grants = { secrets = [\"*\"] }\n"), "2: other,token");
+}
+
 #[test]
 fn a_wrong_build_is_told_what_to_change() {
     let workplace = Workplace::new(WAVETANK);

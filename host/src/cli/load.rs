@@ -64,6 +64,7 @@ impl Reach {
                 Some(true) | None => DatabaseGrant::Write,
             },
             targets: targets.clone(),
+            secrets: vec!["*".to_owned()],
             giver: Giver::Hand,
         }
     }

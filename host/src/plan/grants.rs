@@ -1,4 +1,4 @@
-//! What a workload may use of the bus, the database and the targets. Who gives it is `cli` (flags) or a
+//! What a workload may use of the bus, the database, the targets and the run's secrets. Who gives it is `cli` (flags) or a
 //! suite; who holds a call against it is the workload's host functions.
 
 /// What may be done with the database.
@@ -23,7 +23,7 @@ pub enum Giver {
     Suite,
 }
 
-/// What a component may use of the bus and the database, and any workload of the targets.
+/// What a component may use of the bus, the database and the secrets, and any workload of the targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grants {
     /// Patterns that may be published to.
@@ -36,6 +36,8 @@ pub struct Grants {
     pub database: DatabaseGrant,
     /// Targets that may be started and stopped, by name; `*` for all. Asked of scripts, too.
     pub targets: Vec<String>,
+    /// Secrets that a component is told, by name; `*` for all.
+    pub secrets: Vec<String>,
     /// Who gives it.
     pub giver: Giver,
 }
@@ -55,6 +57,7 @@ impl Grants {
         subscribe: Vec::new(),
         database: DatabaseGrant::None,
         targets: Vec::new(),
+        secrets: Vec::new(),
         giver: Giver::Suite,
     };
 
@@ -66,6 +69,11 @@ impl Grants {
         }
     }
 
+    /// Whether a component is told a secret.
+    pub fn tell(&self, secret: &str) -> bool {
+        self.secrets.iter().any(|it| it == "*" || it == secret)
+    }
+
     /// One pattern for every use of the bus.
     pub fn bus(pattern: &str, database: DatabaseGrant) -> Self {
         let patterns = vec![pattern.to_owned()];
@@ -75,6 +83,7 @@ impl Grants {
             subscribe: patterns,
             database,
             targets: Vec::new(),
+            secrets: vec!["*".to_owned()],
             giver: Giver::Hand,
         }
     }

@@ -103,6 +103,7 @@ const GRANTS: &[Key] = &[
     ("subscribe", "array", "subjects that may be subscribed to"),
     ("database", "string", "`none` (default), `read` or `write`"),
     ("targets", "array", "targets that may be started, stopped, killed and paused"),
+    ("secrets", "array", "names of `--secret-env` that a component is told; `*` for all (a script has them all)"),
 ];
 const ROW: &[Key] = &[
     ("title", "string", "what it shows"),
@@ -576,6 +577,7 @@ fn grants(item: &Item<'_>) -> Result<Grants, Diagnostic> {
         subscribe: with("subscribe")?,
         database: section.choice("database", &access)?,
         targets: strings(&section, "targets")?,
+        secrets: strings(&section, "secrets")?,
         giver: Giver::Suite,
     })
 }

@@ -170,7 +170,7 @@ impl Program {
             limits: Arc::clone(&input.limits),
             grants: Arc::clone(&input.grants),
             parameters,
-            secrets: input.secrets.clone().into_iter().collect(),
+            secrets: granted_secrets(input),
         })
     }
 
@@ -244,6 +244,12 @@ impl ShardProgram {
     ) -> Result<Box<dyn VirtualUser>, GuestError> {
         Ok(Box::new(virtual_user::Guest::new(Rc::clone(self), input)?))
     }
+}
+
+/// The secrets that a component is told, and no others: it cannot pass on what it does not know.
+fn granted_secrets(input: &LoadInput) -> Vec<(String, String)> {
+    let granted = input.secrets.iter().filter(|(name, _)| input.grants.tell(name));
+    granted.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn no_engine(error: &str) -> Diagnostic {

@@ -100,6 +100,14 @@ impl Outgoing {
     }
 
     /// Publishes it.
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{bus, check, Result};
+    /// # fn f() -> Result {
+    /// let sent = bus::to("user.left").text("ann").header("trace", "17").op("left").publish()?;
+    /// check("sent", sent.is_ok())?;
+    /// # Ok(()) }
+    /// ```
     pub fn publish(&self) -> Measured<()> {
         measured(raw::publish(&self.raw))
     }
@@ -118,6 +126,14 @@ impl Outgoing {
     }
 
     /// JetStream: publishes it and waits for the server's acknowledgement.
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{bus, check, Result};
+    /// # fn f() -> Result {
+    /// let stored = bus::to("events.paid").text("17").message_id("paid-17").publish_acknowledged()?;
+    /// check("stored once", stored.is_ok_and(|it| !it.duplicate))?;
+    /// # Ok(()) }
+    /// ```
     pub fn publish_acknowledged(&self) -> Measured<Acknowledgement> {
         let id = self.message_id.as_deref();
         measured(raw::publish_acknowledged(&self.raw, id, self.timeout.map(nanos)))
@@ -149,12 +165,30 @@ pub struct Probe(raw::Probe);
 
 impl Probe {
     /// Seen when the first value of the first row is neither null, zero nor false.
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{bus, Result};
+    /// # fn f() -> Result {
+    /// let stored = bus::Probe::query("SELECT 1 FROM users WHERE name = ?", vec!["ann".into()]);
+    /// bus::to("user.joined").text("ann").op("join").effect(stored)?.ok();
+    /// # Ok(()) }
+    /// ```
     pub fn query(sql: &str, values: Vec<database::Value>) -> Self {
         Self(raw::Probe::Query(raw::QueryProbe { sql: sql.to_owned(), values }))
     }
 
     /// Seen when the reply's JSON holds `equals` at `pointer` (RFC 6901), or, without `equals`,
     /// anything but absent, null, zero or false.
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{bus, json, Result};
+    /// # fn f() -> Result {
+    /// let paid = bus::Probe::request(bus::to("orders.17"), "/state", Some(json!("paid")));
+    /// if let Ok(effect) = bus::to("orders.pay").text("17").effect(paid)? {
+    ///     wavetank_sdk::log(&format!("seen after {:?}", effect.first_seen));
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn request(message: Outgoing, pointer: &str, equals: Option<Json>) -> Self {
         Self(raw::Probe::Request(raw::RequestProbe {
             message: message.raw,
@@ -192,6 +226,17 @@ impl Message {
     }
 
     /// JetStream: acknowledges it.
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{bus, Result};
+    /// # fn f() -> Result {
+    /// if let Ok(events) = bus::consume("EVENTS", Some("billing"), None)? {
+    ///     for event in events.fetch(10, None)?.unwrap_or_default() {
+    ///         event.acknowledge()?.ok();
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn acknowledge(&self) -> Measured<()> {
         match self.acknowledge {
             Some(token) => measured(raw::acknowledge(token)),
@@ -204,6 +249,14 @@ impl Message {
 }
 
 /// Publishes many messages at once; one result each, in order.
+///
+/// ```no_run
+/// # use wavetank_sdk::{bus, Result};
+/// # fn f() -> Result {
+/// let burst: Vec<_> = (0..100).map(|n| bus::to("burst").text(&n.to_string())).collect();
+/// let failed = bus::publish_all(&burst)?.iter().filter(|sent| sent.is_err()).count();
+/// # Ok(()) }
+/// ```
 pub fn publish_all(messages: &[Outgoing]) -> Result<Vec<Result<(), Failure>>, Misuse> {
     let raw: Vec<_> = messages.iter().map(|message| message.raw.clone()).collect();
     raw::publish_all(&raw).map_err(Misuse)
@@ -245,6 +298,16 @@ pub fn subscribe(pattern: &str, queue: Option<&str>) -> Measured<Subscription> {
 
 impl Subscription {
     /// The next message; `None` when none came in time.
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{bus, check, Result};
+    /// # fn f() -> Result {
+    /// if let Ok(events) = bus::subscribe("events.>", None)? {
+    ///     let next = events.next(Some(std::time::Duration::from_secs(1)))?;
+    ///     check("an event came", next.is_ok_and(|it| it.is_some()))?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn next(&self, timeout: Option<Duration>) -> Measured<Option<Message>> {
         measured(self.0.next(timeout.map(nanos)))
     }
@@ -255,12 +318,29 @@ impl Subscription {
 pub struct Consumer(raw::Consumer);
 
 /// JetStream: a pull consumer on a stream; durable if named.
+///
+/// ```no_run
+/// # use wavetank_sdk::{bus, Result};
+/// # fn f() -> Result {
+/// let paid = bus::consume("EVENTS", Some("billing"), Some("events.paid"))?;
+/// # Ok(()) }
+/// ```
 pub fn consume(stream: &str, durable: Option<&str>, filter: Option<&str>) -> Measured<Consumer> {
     Ok(measured(raw::consume(stream, durable, filter))?.map(Consumer))
 }
 
 impl Consumer {
     /// Up to `max` messages.
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{bus, metric, Result};
+    /// # fn f() -> Result {
+    /// if let Ok(events) = bus::consume("EVENTS", None, None)? {
+    ///     let some = events.fetch(100, Some(std::time::Duration::from_secs(1)))?;
+    ///     metric("fetched", some.map_or(0.0, |it| it.len() as f64))?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn fetch(&self, max: u32, timeout: Option<Duration>) -> Measured<Vec<Message>> {
         measured(self.0.fetch(max, timeout.map(nanos)))
     }
@@ -281,6 +361,14 @@ pub fn ensure_stream(stream: &StreamSpec) -> Measured<()> {
 }
 
 /// Waits until the server has everything that was published.
+///
+/// ```no_run
+/// # use wavetank_sdk::{bus, Result};
+/// # fn f() -> Result {
+/// bus::to("user.left").text("ann").publish()?.ok();
+/// bus::flush()?.ok();
+/// # Ok(()) }
+/// ```
 pub fn flush() -> Measured<()> {
     measured(raw::flush())
 }
@@ -314,6 +402,15 @@ pub fn connect(op: Option<&str>, timeout: Option<Duration>) -> Measured<Connecti
 
 impl Connection {
     /// Whether it is up: one that was lost comes back as any other does.
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{bus, check, Result};
+    /// # fn f() -> Result {
+    /// if let Ok(connection) = bus::connect(None, None)? {
+    ///     check("still up", connection.is_held())?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn is_held(&self) -> bool {
         self.0.held()
     }

@@ -49,12 +49,28 @@ impl Statement {
     }
 
     /// Runs it for its rows.
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{check, database, Result};
+    /// # fn f() -> Result {
+    /// let found = database::sql("SELECT name, age FROM users WHERE age > ?").value(17).query()?;
+    /// check("has a name", found.is_ok_and(|rows| rows.get(0, "name").is_some()))?;
+    /// # Ok(()) }
+    /// ```
     pub fn query(&self) -> Measured<Rows> {
         Ok(measured(raw::query(&self.0))?
             .map(|rows| Rows { columns: rows.columns, rows: rows.rows }))
     }
 
     /// Runs it for its changes; how many rows they were.
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{check, database, Result};
+    /// # fn f() -> Result {
+    /// let gone = database::sql("DELETE FROM users WHERE name = ?").value("ann").op("leave").execute()?;
+    /// check("one is gone", gone.is_ok_and(|rows| rows == 1))?;
+    /// # Ok(()) }
+    /// ```
     pub fn execute(&self) -> Measured<u64> {
         measured(raw::execute(&self.0))
     }
@@ -134,11 +150,32 @@ impl<T: Into<Self>> From<Option<T>> for Value {
 }
 
 /// Which SQL the database speaks.
+///
+/// ```no_run
+/// # use wavetank_sdk::{database::{self, Dialect}, Result};
+/// # fn f() -> Result {
+/// let now = match database::dialect() {
+///     Dialect::Sqlite => "SELECT datetime('now')",
+///     Dialect::Postgres => "SELECT now()",
+/// };
+/// database::sql(now).query()?.ok();
+/// # Ok(()) }
+/// ```
 pub fn dialect() -> Dialect {
     raw::speaks()
 }
 
 /// Statements one after the other in one transaction; rows changed by each.
+///
+/// ```no_run
+/// # use wavetank_sdk::{database::{batch, sql}, Result};
+/// # fn f() -> Result {
+/// let pay = |name: &str, by: i64| {
+///     sql("UPDATE account SET balance = balance + ? WHERE name = ?").value(by).value(name)
+/// };
+/// batch(&[pay("ann", -5), pay("bob", 5)])?.ok();
+/// # Ok(()) }
+/// ```
 pub fn batch(statements: &[Statement]) -> Measured<Vec<u64>> {
     let raw: Vec<_> = statements.iter().map(|statement| statement.0.clone()).collect();
     measured(raw::batch(&raw))

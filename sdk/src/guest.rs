@@ -98,7 +98,14 @@ impl Context {
             .map_err(|error| format!("parameter `{name}` is {value}: {error}").into())
     }
 
-    /// A secret given with `--secret-env NAME=VAR`.
+    /// A secret given with `--secret-env NAME=VAR`; in a suite, one that its grants name (`secrets`).
+    ///
+    /// ```no_run
+    /// # use wavetank_sdk::{Context, Result};
+    /// # fn init(context: &Context) -> Result {
+    /// let token = context.secret("token").ok_or("run it with --secret-env token=TOKEN")?;
+    /// # Ok(()) }
+    /// ```
     pub fn secret(&self, name: &str) -> Option<&str> {
         self.secrets.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }

@@ -5,11 +5,23 @@ use std::time::Duration;
 use crate::{bindings::workload::wavetank::workload::timing as raw, nanos};
 
 /// Nanoseconds since the run's origin.
+///
+/// ```no_run
+/// let begun = wavetank_sdk::time::now();
+/// // …
+/// let took = wavetank_sdk::time::now() - begun;
+/// ```
 pub fn now() -> u64 {
     raw::now()
 }
 
 /// When the running iteration was due, in nanoseconds since the run's origin.
+///
+/// ```no_run
+/// use wavetank_sdk::time;
+///
+/// let late = time::now().saturating_sub(time::due());
+/// ```
 pub fn due() -> u64 {
     raw::due()
 }

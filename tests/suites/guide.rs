@@ -45,3 +45,33 @@ fn every_command_works() {
     assert!(commands >= 7, "{commands}");
     assert!(workplace.path().join("junit.xml").is_file());
 }
+
+/// Whatever asks the host for something shows how: an example, which the SDK's own tests compile.
+#[test]
+fn every_call_of_the_sdk_has_an_example() {
+    let mut calls = 0;
+    for file in ["bus", "database", "guest", "lib", "random", "target", "time"] {
+        let path = format!("sdk/src/{file}.rs");
+        let source = fs::read_to_string(repository().join(&path)).expect("a part of the SDK");
+        let lines: Vec<_> = source.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate() {
+            let Some(name) = line.strip_prefix("pub fn ") else { continue };
+            let body = lines[at..].iter().take_while(|line| **line != "}").take(12);
+            let asks = body.clone().any(|it| {
+                ["raw::", "self.0.next", "self.0.fetch", "self.0.held", "metrics::"]
+                    .iter()
+                    .any(|word| it.contains(word))
+            });
+            if !asks {
+                continue;
+            }
+            let docs = lines[..at]
+                .iter()
+                .rev()
+                .take_while(|it| it.starts_with("///") || it.starts_with("#["));
+            assert!(docs.clone().any(|it| it.contains("```")), "{path}: `{name}` has no example");
+            calls += 1;
+        }
+    }
+    assert!(calls >= 25, "{calls}");
+}

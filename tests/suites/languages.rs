@@ -238,7 +238,8 @@ export const { describe, setup, init, iterate, teardown } = workload({
         line.unwrap_or_else(|| panic!("{ran:#?}")).split_once("knows ").unwrap().1.to_owned()
     };
     let suite = |name: &str, grants: &str| {
-        let text = format!("name = \"asks\"\n\n[[workloads]]\nworkload = \"knows/knows.wasm\"\n{grants}");
+        let text =
+            format!("name = \"asks\"\n\n[[workloads]]\nworkload = \"knows/knows.wasm\"\n{grants}");
         says(&workplace.file(name, text))
     };
     assert_eq!(says("knows/knows.wasm"), "2: other,token");

@@ -103,7 +103,11 @@ const GRANTS: &[Key] = &[
     ("subscribe", "array", "subjects that may be subscribed to"),
     ("database", "string", "`none` (default), `read` or `write`"),
     ("targets", "array", "targets that may be started, stopped, killed and paused"),
-    ("secrets", "array", "names of `--secret-env` that a component is told; `*` for all (a script has them all)"),
+    (
+        "secrets",
+        "array",
+        "names of `--secret-env` that a component is told; `*` for all (a script has them all)",
+    ),
 ];
 const ROW: &[Key] = &[
     ("title", "string", "what it shows"),

@@ -363,13 +363,14 @@ impl Ledger {
     fn runner(&self, shared: &Shared) -> RunnerFacts {
         let wall = self.last_sample.since(self.first_sample).as_secs_f64();
         let cpu = self.last_usage.cpu_s - self.first_usage.cpu_s;
+        let (cpu_user_s, cpu_system_s) = self.last_usage.since(&self.first_usage);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         RunnerFacts {
             cores: shared.shards.min(cores) as u32,
             cpu_percent: if wall > 0.0 { cpu / wall * 100.0 } else { 0.0 },
             cpu_percent_max: self.cpu_percent_max,
-            cpu_user_s: self.last_usage.user_s - self.first_usage.user_s,
-            cpu_system_s: self.last_usage.system_s - self.first_usage.system_s,
+            cpu_user_s,
+            cpu_system_s,
             rss_bytes: self.last_usage.rss_bytes,
             peak_rss_bytes: self.last_usage.peak_rss_bytes,
             empty_operation_ns: self.own_cost.empty_operation_ns,

@@ -90,9 +90,8 @@ pub(super) fn descriptors() -> Option<u64> {
 pub(super) struct Usage {
     /// CPU time, in seconds.
     pub(super) cpu_s: f64,
-    /// Of it, in user mode and in the kernel.
-    pub(super) user_s: f64,
-    pub(super) system_s: f64,
+    /// Of it in the kernel, a hundredth of a second more or less for each thread.
+    system_s: f64,
     /// Resident memory of the process, now and at most.
     pub(super) rss_bytes: u64,
     pub(super) peak_rss_bytes: u64,
@@ -113,18 +112,25 @@ impl Usage {
         let mut theirs = Ticks::default();
         for task in tasks.filter_map(|task| Ticks::read(&task.path())) {
             if task.name.starts_with(SERVICE) || database::is_thread(&task.name) {
-                theirs.user_s += task.user_s;
                 theirs.system_s += task.system_s;
                 theirs.cpu_s += task.cpu_s;
             }
         }
         Self {
             cpu_s: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9 - theirs.cpu_s,
-            user_s: (all.user_s - theirs.user_s).max(0.0),
-            system_s: (all.system_s - theirs.system_s).max(0.0),
+            system_s: all.system_s - theirs.system_s,
             rss_bytes: kilobytes("VmRSS:").unwrap_or(0) * 1024,
             peak_rss_bytes: kilobytes("VmHWM:").unwrap_or(0) * 1024,
         }
+    }
+
+    /// CPU time since `before`, in user mode and in the kernel. Their sum is what it was to the nanosecond.
+    /// How it divides the kernel knows to a tick of each thread only, so that a part too short to be seen
+    /// can be off by more than it is: it is never told as more than all or as less than nothing.
+    pub(super) fn since(&self, before: &Self) -> (f64, f64) {
+        let cpu_s = self.cpu_s - before.cpu_s;
+        let system_s = (self.system_s - before.system_s).min(cpu_s).max(0.0);
+        (cpu_s - system_s, system_s)
     }
 }
 
@@ -132,9 +138,9 @@ impl Usage {
 #[derive(Clone, Debug, Default)]
 struct Ticks {
     name: String,
-    user_s: f64,
+    /// In the kernel.
     system_s: f64,
-    /// The sum; exact where the kernel counts nanoseconds.
+    /// In all; exact where the kernel counts nanoseconds.
     cpu_s: f64,
 }
 
@@ -151,7 +157,7 @@ impl Ticks {
         let exact = std::fs::read_to_string(folder.join("schedstat")).ok();
         let nanos = exact.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
         let cpu_s = nanos.map_or(user_s + system_s, |nanos| nanos / 1e9);
-        Some(Self { name: name.to_owned(), user_s, system_s, cpu_s })
+        Some(Self { name: name.to_owned(), system_s, cpu_s })
     }
 }
 
@@ -247,6 +253,17 @@ mod tests {
     fn vus(vus: u32) -> Plan {
         let duration = Duration::from_secs(1);
         plan(vec![scenario("load", Executor::ConstantVus { vus, duration, pace: None })])
+    }
+
+    #[test]
+    fn cpu_is_divided_as_far_as_ticks_tell_and_its_sum_is_kept() {
+        let usage = |cpu_s, system_s| Usage { cpu_s, system_s, ..Usage::default() };
+        let before = usage(1.0, 0.25);
+        assert_eq!(usage(3.0, 0.75).since(&before), (1.5, 0.5));
+        // Ticks that were taken off for others' threads are more than the kernel's own sum has; or ticks are
+        // more than all.
+        assert_eq!(usage(1.5, 0.125).since(&before), (0.5, 0.0));
+        assert_eq!(usage(1.125, 0.5).since(&before), (0.0, 0.125));
     }
 
     #[test]

@@ -76,9 +76,9 @@ pub struct RunnerFacts {
     pub cpu_percent: f64,
     /// The most in one second.
     pub cpu_percent_max: f64,
-    /// CPU seconds in user mode, to a hundredth.
+    /// CPU seconds in user mode: with those in the kernel, what was used to the nanosecond.
     pub cpu_user_s: f64,
-    /// CPU seconds in the kernel, to a hundredth.
+    /// CPU seconds in the kernel, a hundredth more or less for each thread.
     pub cpu_system_s: f64,
     /// Resident memory of the whole process at the end of the load.
     pub rss_bytes: u64,

@@ -10,7 +10,7 @@ use crate::{
     workload::component::encode,
 };
 
-const INSTALL: &str = "apt-get install clang lld";
+const INSTALL: &str = "`apt-get install clang lld`";
 const FLAGS: [&str; 11] = [
     "--target=wasm32-unknown-unknown",
     "-std=c11",
@@ -35,7 +35,7 @@ pub(super) fn build(folder: &Path) -> Result<(Manifest, Vec<u8>), Failed> {
     command.current_dir(folder).args(FLAGS).args(["-o", "build/module.wasm"]);
     // In one order: the linker lays out what it is given as it is given.
     command.args(sources(folder, "")?).args(sources(folder, "bindings/")?);
-    tool::run(command, "clang", &format!("mend what it names; clang and lld: `{INSTALL}`"))?;
+    tool::run(command, "clang", &format!("mend what it names; clang and lld: {INSTALL}"))?;
     let built = folder.join("build/module.wasm");
     let module = fs::read(&built).map_err(|error| unread(&built, &error))?;
     let component = encode(module, &folder.join("wit"), manifest.world).map_err(configuration)?;

@@ -16,21 +16,15 @@ use crate::{
     workload::component::{World, exchange_exports},
 };
 
-const INSTALL: &str = "npm install";
+const INSTALL: &str = "`npm install` in its folder";
 /// What `init` is called on the way.
 const BETWEEN: &str = "wake";
 
 /// What its manifest says, and the component's bytes.
 pub(super) fn build(folder: &Path) -> Result<(Manifest, Vec<u8>), Failed> {
     let manifest = manifest(folder)?;
-    let tool = tool::find(
-        folder,
-        "node_modules/componentize-qjs/cli.mjs",
-        "componentize-qjs",
-        &format!(
-            "{INSTALL}` in the plugin's folder, or `npm install --global componentize-qjs@0.4.5"
-        ),
-    )?;
+    let tool =
+        tool::find(folder, "node_modules/componentize-qjs/cli.mjs", "componentize-qjs", INSTALL)?;
     let scratch = scratch(folder)?;
     let world = manifest.world;
     contract(folder, &scratch)?;

@@ -13,7 +13,8 @@ use crate::{
     workload::component::World,
 };
 
-const INSTALL: &str = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt";
+const INSTALL: &str =
+    "`python3 -m venv .venv` and `.venv/bin/pip install -r requirements.txt` in its folder";
 /// What marks a folder of installed packages.
 const INSTALLED: &str = "pyvenv.cfg";
 /// What is none of the plugin's modules.
@@ -22,12 +23,7 @@ const OTHERS: [&str; 3] = ["build", "wit", "__pycache__"];
 /// What its manifest says, and the component's bytes.
 pub(super) fn build(folder: &Path) -> Result<(Manifest, Vec<u8>), Failed> {
     let manifest = manifest(folder)?;
-    let tool = tool::find(
-        folder,
-        ".venv/bin/componentize-py",
-        "componentize-py",
-        &format!("{INSTALL}` in the plugin's folder, or `pipx install componentize-py==0.25.1"),
-    )?;
+    let tool = tool::find(folder, ".venv/bin/componentize-py", "componentize-py", INSTALL)?;
     let scratch = scratch(folder)?;
     let source = scratch.join("source");
     copy(folder, &source)?;
@@ -41,9 +37,8 @@ pub(super) fn build(folder: &Path) -> Result<(Manifest, Vec<u8>), Failed> {
     command.args(["--stub-wasi", "--python-path", "build/source", "entry"]);
     command.args(["--output", "build/component.wasm"]);
     tool::steady(&mut command, &scratch)?;
-    tool::steady_files(&mut command);
     let help = "mend `plugin.py`; what it imports must lie beside it (`pip install --target .`)";
-    tool::run(command, "componentize-py", help)?;
+    tool::run_level(command, &scratch, "componentize-py", help)?;
     let built = scratch.join("component.wasm");
     let bytes = fs::read(&built).map_err(|error| unread(&built, &error))?;
     Ok((manifest, bytes))

@@ -19,8 +19,9 @@ use crate::{
 const STEADY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steady.so"));
 /// What loads it.
 const LOADER: &str = "LD_PRELOAD";
-/// Set, it also levels what is seen of files.
+/// Set, it also levels what is seen of files, and makes a file of this name once it does.
 const STEADY_FILES: &str = "STEADY_FILES";
+const LEVELLED: &str = "levelled";
 /// Characters of what a tool said that are shown: its last ones.
 const SAID: usize = 8_000;
 
@@ -37,7 +38,7 @@ pub(super) fn find(
     places.find(|place| place.is_file()).ok_or_else(|| {
         configuration(
             Diagnostic::new(format!("`{name}` is neither in the plugin's folder nor on the PATH"))
-                .help(format!("install it: `{install}`")),
+                .help(format!("install it: {install}")),
         )
     })
 }
@@ -61,13 +62,21 @@ pub(super) fn steady(command: &mut Command, scratch: &Path) -> Result<(), Failed
     Ok(())
 }
 
-/// Has a steady command see of files what is the same on every system: for tools that keep what they see.
-pub(super) fn steady_files(command: &mut Command) {
-    if cfg!(target_arch = "x86_64") {
-        command.env(STEADY_FILES, "1");
-    } else {
+/// Runs a steady command that sees of files what is the same on every system: for tools that keep what they
+/// see. Where the system does not agree to that, it says so.
+pub(super) fn run_level(
+    mut command: Command,
+    scratch: &Path,
+    what: &str,
+    help: &str,
+) -> Result<(), Failed> {
+    let levelled = scratch.join(LEVELLED);
+    command.env(STEADY_FILES, &levelled);
+    run(command, what, help)?;
+    if !levelled.exists() {
         say("files have times that this system does not hide: another build may give other bytes");
     }
+    Ok(())
 }
 
 /// Runs a tool to its end; what it said is shown if it failed.

@@ -104,8 +104,8 @@ fn a_service_is_one_in_each_language() {
         let suite = workplace.file(
             &format!("{language}.toml"),
             format!(
-                "name = \"greeting\"\n\n[services.greeter]\nworkload = \"{name}\"\n\n\
-                 [[workloads]]\nworkload = \"asks.rhai\"\n"
+                "name = \"greeting\"\n\n[services.greeter]\nworkload = \"{name}\"\n\
+                 grants = {{ subscribe = [\"example.greet\"] }}\n\n[[workloads]]\nworkload = \"asks.rhai\"\n"
             ),
         );
         workplace.file(
@@ -224,7 +224,7 @@ export const { describe, setup, init, iterate, teardown } = workload({
     version: "0.1.0",
     options: { vus: 1, iterations: 1 },
     init(context) { known = Object.keys(context.secrets).sort(); },
-    iterate() { log(`knows ${known.length}: ${known}`); },
+    iterate() { log(`it was told ${known.length}: [${known}]`); },
 });
 "#,
     );
@@ -234,18 +234,18 @@ export const { describe, setup, init, iterate, teardown } = workload({
         command.args(["--secret-env", "token=TOKEN", "--secret-env", "other=OTHER"]);
         command.env("TOKEN", "first-of-them").env("OTHER", "second-of-them");
         let ran = workplace.finish(command.output().unwrap());
-        let line = ran.stderr.lines().find(|line| line.contains("knows "));
-        line.unwrap_or_else(|| panic!("{ran:#?}")).split_once("knows ").unwrap().1.to_owned()
+        let line = ran.stderr.lines().find(|line| line.contains("it was told "));
+        line.unwrap_or_else(|| panic!("{ran:#?}")).split_once("told ").unwrap().1.to_owned()
     };
     let suite = |name: &str, grants: &str| {
         let text =
             format!("name = \"asks\"\n\n[[workloads]]\nworkload = \"knows/knows.wasm\"\n{grants}");
         says(&workplace.file(name, text))
     };
-    assert_eq!(says("knows/knows.wasm"), "2: other,token");
-    assert_eq!(suite("none.toml", ""), "0: ");
-    assert_eq!(suite("one.toml", "grants = { secrets = [\"token\"] }\n"), "1: token");
-    assert_eq!(suite("all.toml", "grants = { secrets = [\"*\"] }\n"), "2: other,token");
+    assert_eq!(says("knows/knows.wasm"), "2: [other,token]");
+    assert_eq!(suite("none.toml", ""), "0: []");
+    assert_eq!(suite("one.toml", "grants = { secrets = [\"token\"] }\n"), "1: [token]");
+    assert_eq!(suite("all.toml", "grants = { secrets = [\"*\"] }\n"), "2: [other,token]");
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn run(service: &str, parameters: &str) -> (Workplace, Ran) {
         [services.database]
         workload = "plugin:{service}"
         parameters = {{ {parameters} }}
+        grants = {{ subscribe = ["rosey.>"], publish = ["rosey.db.liar.store"], database = "write" }}
         [[workloads]]
         workload = "{scripts}/r4-sustained.rhai"
         row = "R4"

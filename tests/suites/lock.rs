@@ -14,6 +14,7 @@ plugins = "plugins"
 
 [services.database]
 workload = "plugin:rosey-database"
+grants = { subscribe = ["rosey.>"], database = "write" }
 
 [[workloads]]
 workload = "plugin:stats-queries"

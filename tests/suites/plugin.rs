@@ -141,6 +141,48 @@ fn what_a_suite_does_not_grant_is_told_with_what_to_add() {
 }
 
 #[test]
+fn a_service_of_a_suite_is_given_what_the_suite_grants_it() {
+    let workplace = Workplace::new(WAVETANK);
+    let plugin = repository().join("target/guests/wasm32-wasip2/release/rosey_database.wasm");
+    fs::copy(plugin, workplace.path().join("store.wasm")).unwrap();
+    workplace.file(
+        "asks.rhai",
+        "export const options = #{ vus: 1, iterations: 3, thresholds: #{ checks: \"rate == 1\" } };\n\
+         fn iteration(ctx) { check(\"told\", bus::request(\"rosey.db.service.stats\", \"{}\").ok); }\n",
+    );
+    let suite = |grants: &str| {
+        let text = format!(
+            "name = \"s\"\n[services.store]\nworkload = \"store.wasm\"\n{grants}\n\
+             [[workloads]]\nworkload = \"asks.rhai\"\n"
+        );
+        workplace.file("s.toml", text);
+    };
+    let check = || workplace.run(&["plugin", "check", "store.wasm", "--suite", "s.toml"]);
+    let subscribe =
+        "wants to answer \"rosey.db.action.pm_command\" and 16 more, which it is not granted";
+    let line = "add `subscribe = [\"rosey.db.action.pm_command\", ";
+    let database =
+        ["add `database = \"read\"` to its `grants`", "add `database = \"write\"` to its `grants`"];
+    // Inside the runner, and in a process of its own.
+    for place in ["embedded", "nats-server"] {
+        let run = || workplace.run_workload(&["s.toml", "--bus", place]);
+        suite("");
+        run().assert_says(114, &["the service `store` ", subscribe, line]);
+        check().assert_says(104, &["the service `store` ", subscribe, line, database[1]]);
+        suite("grants = { subscribe = [\"rosey.>\"] }");
+        let ran = run();
+        assert_ne!(ran.code, 0, "{place}");
+        let told = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains("this component has no database"), "{place}: {ran:#?}");
+        assert!(told.contains(database[0]), "{place}: {ran:#?}");
+        check().assert_says(104, &["`store` imports `database`", database[1]]);
+        suite("grants = { subscribe = [\"rosey.>\"], database = \"write\" }");
+        run().assert_says(0, &[]);
+        check().assert_says(0, &["grants = { subscribe = [\"rosey.db.action.pm_command\", "]);
+    }
+}
+
+#[test]
 fn a_watched_script_is_tested_again_when_it_changes() {
     let workplace = Workplace::new(WAVETANK);
     let file = workplace.file("w.rhai", "fn iteration(ctx) { log(\"first\"); }");

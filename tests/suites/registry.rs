@@ -125,6 +125,7 @@ plugins = "plugins"
 
 [services.database]
 workload = "plugin:rosey-database"
+grants = { subscribe = ["rosey.>"], database = "write" }
 
 [[workloads]]
 workload = "oci://REGISTRY/plugins/stats-queries:0.1.0"

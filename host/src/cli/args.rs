@@ -308,6 +308,9 @@ pub struct ServeArgs {
     /// Serves it only if it has this digest (`wavetank inspect` shows it)
     #[arg(long, value_name = "sha256:DIGEST")]
     pub digest: Option<String>,
+    /// What a suite grants it, as JSON, in the place of `--allow bus` and `--allow db`
+    #[arg(long, value_name = "JSON", hide = true)]
+    pub grants: Option<String>,
     /// The run that handler times are sent to
     #[arg(long, value_name = "RUN", env = "WAVETANK_RUN")]
     pub run: Option<String>,

@@ -13,7 +13,9 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Failed, args::WorkloadArgs, load, machine, print::say, target as targets};
+use super::{
+    Failed, args::WorkloadArgs, load, machine, print::say, serve::check_subjects, target as targets,
+};
 use crate::{
     clock::Clock,
     diagnostic::Diagnostic,
@@ -166,10 +168,10 @@ impl Backends {
         for (name, value) in &service.workload.limits {
             flag("--limit", format!("{name}={value}"));
         }
-        // The suite declares it as the system under test: it may do what a system does.
-        for capability in ["bus=>", "db", "existing-data"] {
-            flag("--allow", capability.to_owned());
-        }
+        let grants = serde_json::to_string(&service.declared.grants);
+        flag("--grants", grants.expect("it is made of words and lists"));
+        // The run's schema is there already, and has what other services made.
+        flag("--allow", "existing-data".to_owned());
         if superuser {
             flag("--allow", "superuser".to_owned());
         }
@@ -274,8 +276,10 @@ impl ServiceInput {
         workload: WorkloadArgs,
         pin: Option<Pin>,
     ) -> Result<Self, Failed> {
-        let program = load::pinned(&workload, &load::Reach::default(), pin)?;
+        let reach = load::Reach::Suite(service.grants.clone());
+        let program = load::pinned(&workload, &reach, pin)?;
         let plan = Arc::new(load::service(&program, &workload)?);
+        check_subjects(&service.name, &plan, &program, &service.grants)?;
         let declared = service.clone();
         Ok(Self { declared, workload, program, plan })
     }

@@ -47,7 +47,8 @@ impl Default for Reach {
 }
 
 impl Reach {
-    fn grants(&self) -> Grants {
+    /// What a component is given.
+    pub fn grants(&self) -> Grants {
         let (foreign_bus, foreign_database, targets) = match self {
             Self::Hand { foreign_bus, foreign_database, targets } => {
                 (foreign_bus, foreign_database, targets)

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     clock::Clock,
     diagnostic::Diagnostic,
-    plan::{Plan, lock::Pin},
+    plan::{Giver, Grants, Plan, lock::Pin},
     primitive::{bus, database},
     report::printable::printable,
     run::{self, ServeInput, StopSignal, event::Event},
@@ -39,6 +39,8 @@ use crate::{
 const QUEUE: usize = 1_024;
 /// Characters of a line.
 const LINE: usize = 4_096;
+/// Characters of a subject.
+const SUBJECT: usize = 200;
 
 /// Runs the subcommand.
 pub fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
@@ -50,11 +52,12 @@ pub fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
             ),
         ));
     }
-    let reach = reach(&allowed, &args.backends);
+    let reach = reach(&args, &allowed)?;
     let pin = args.digest.as_deref().map(Pin::alone);
     let program = load::pinned(&args.workload, &reach, pin)?;
     let plan = Arc::new(load::service(&program, &args.workload)?);
-    check_subjects(&plan, &program, &allowed)?;
+    let name = name(&args, &program, &plan);
+    check_subjects(&name, &plan, &program, &reach.grants())?;
     runtime()?.block_on(async {
         let id = format!("serve_{}", folder::run_id(&plan.name, jiff::Timestamp::now()));
         let directory = Directory::make(&id, &args.backends)?;
@@ -69,35 +72,69 @@ pub fn serve(args: ServeArgs) -> Result<ExitCode, Failed> {
     })
 }
 
-fn reach(allowed: &Allowed, backends: &BackendArgs) -> load::Reach {
+fn reach(args: &ServeArgs, allowed: &Allowed) -> Result<load::Reach, Failed> {
+    let backends = &args.backends;
+    if let Some(grants) = &args.grants {
+        let grants = serde_json::from_str(grants).map_err(|error| {
+            load::configuration(
+                Diagnostic::new(format!("--grants: {error}"))
+                    .help("a suite writes it; by hand, use --allow"),
+            )
+        })?;
+        return Ok(load::Reach::Suite(grants));
+    }
     let own = backends.database() == "embedded"
         || (!backends.database().starts_with("sqlite:") && backends.database_schema.is_none());
-    load::Reach::Hand {
+    Ok(load::Reach::Hand {
         foreign_bus: Some(allowed.bus.clone()),
         foreign_database: (!own).then_some(allowed.database),
         targets: Vec::new(),
-    }
+    })
 }
 
-/// A component names the subjects that it answers itself: those of others are not among them.
-fn check_subjects(plan: &Plan, program: &Program, allowed: &Allowed) -> Result<(), Failed> {
-    let refused = |subject: &str, why: &str, help: String| {
-        let message = format!("the service wants to answer `{}`, {why}", printable(subject, 200));
-        Failed::new(Cause::PluginRefused, Diagnostic::new(message).help(help))
+/// Refuses a service that wants to answer what is not its own. By hand, a component names the subjects that it
+/// answers itself, and those of everyone are not among them; in a suite, all of them are granted.
+pub fn check_subjects(
+    name: &str,
+    plan: &Plan,
+    program: &Program,
+    grants: &Grants,
+) -> Result<(), Failed> {
+    let refused = |what: String, help: String| {
+        let message = format!("the service `{name}` wants to answer {what}");
+        Err(Failed::new(Cause::PluginRefused, Diagnostic::new(message).help(help)))
     };
-    for subject in plan.services.keys() {
-        if bus::is_reserved(subject) {
-            let help = "such subjects are the server's and the host's: choose another".to_owned();
-            return Err(refused(subject, "which is reserved", help));
-        }
-        let everything = subject.starts_with(['*', '>']);
-        let granted = allowed.bus.iter().any(|pattern| bus::contains(pattern, subject));
-        if everything && !granted && matches!(program, Program::Component(_)) {
-            let help = format!("allow it with `--allow bus={}`", printable(subject, 200));
-            return Err(refused(subject, "which are everyone's messages", help));
+    let shown = |subject: &str| printable(subject, SUBJECT);
+    if let Some(subject) = plan.services.keys().find(|subject| bus::is_reserved(subject)) {
+        let what = format!("`{}`, which is reserved", shown(subject));
+        let help = "such subjects are the server's and the host's: choose another";
+        return refused(what, help.to_owned());
+    }
+    if matches!(program, Program::Script(_)) {
+        return Ok(());
+    }
+    let granted =
+        |subject: &str| grants.subscribe.iter().any(|it| it == ">" || bus::contains(it, subject));
+    let mut others = plan.services.keys().filter(|subject| !granted(subject));
+    match grants.giver {
+        Giver::Hand => match others.find(|subject| subject.starts_with(['*', '>'])) {
+            None => Ok(()),
+            Some(subject) => {
+                let what = format!("`{}`, which are everyone's messages", shown(subject));
+                refused(what, format!("allow it with `--allow bus={}`", shown(subject)))
+            }
+        },
+        Giver::Suite => {
+            let others: Vec<_> = others.map(|subject| format!("\"{}\"", shown(subject))).collect();
+            let Some(first) = others.first() else { return Ok(()) };
+            let what = match others.len() {
+                1 => format!("{first}, which it is not granted"),
+                many => format!("{first} and {} more, which it is not granted", many - 1),
+            };
+            let value = format!("[{}]", others.join(", "));
+            refused(what, grants.line_to_add("", "subscribe", &value))
         }
     }
-    Ok(())
 }
 
 /// Where the embedded database lives; gone with the process.
@@ -179,7 +216,7 @@ async fn drive(
             trace: false,
             events,
             stop,
-            name: args.name.clone().unwrap_or_else(|| name(program, plan)),
+            name: name(args, program, plan),
             instance: id,
             run: args.run.clone(),
             concurrency: args.concurrency as usize,
@@ -206,7 +243,10 @@ async fn drive(
 }
 
 /// The service's name, as one token: tag and queue.
-fn name(program: &Program, plan: &Plan) -> String {
+fn name(args: &ServeArgs, program: &Program, plan: &Plan) -> String {
+    if let Some(name) = &args.name {
+        return name.clone();
+    }
     let given = &program.describe().name;
     let name = if given.is_empty() { &plan.name } else { given };
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');

@@ -1,8 +1,10 @@
-//! What a workload may use of the bus, the database, the targets and the run's secrets. Who gives it is `cli` (flags) or a
-//! suite; who holds a call against it is the workload's host functions.
+//! What a workload or a service may use of the bus, the database, the targets and the run's secrets. Who gives
+//! it is `cli` (flags) or a suite; who holds a call against it is the workload's host functions.
+
+use serde::{Deserialize, Serialize};
 
 /// What may be done with the database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum DatabaseGrant {
     /// Nothing.
     #[default]
@@ -14,7 +16,7 @@ pub enum DatabaseGrant {
 }
 
 /// Who gives it: where more of it is to be had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Giver {
     /// Whoever runs a workload by itself, by flags.
     #[default]
@@ -24,7 +26,7 @@ pub enum Giver {
 }
 
 /// What a component may use of the bus, the database and the secrets, and any workload of the targets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
     /// Patterns that may be published to.
     pub publish: Vec<String>,

@@ -75,6 +75,7 @@ const SERVICE: &[Key] = &[
     ("concurrency", "integer", "messages that are handled at the same time (64)"),
     ("limits", "object", "as --limit NAME=VALUE"),
     ("rows", "array", "the rows that it is for; all of them if none is named"),
+    ("grants", "object", "what a component may use, the subjects that it answers among it"),
 ];
 const WORKLOAD: &[Key] = &[
     ("workload", "string", "a script, a component, `plugin:NAME` or `oci://HOST/NAME:TAG`"),
@@ -96,6 +97,7 @@ const WORKLOAD: &[Key] = &[
     ("soak", "object", "parameters under --soak"),
     ("twin", "string", "the plugin that issues the same operations"),
 ];
+const SERVICE_GRANTS: &[Key] = GRANTS.split_at(5).0;
 const GRANTS: &[Key] = &[
     ("bus", "array", "subjects that may be published to, sent requests and subscribed to"),
     ("publish", "array", "subjects that may be published to"),
@@ -181,6 +183,8 @@ pub struct Service {
     pub limits: BTreeMap<String, String>,
     /// The rows that it is for; all of them if there is none.
     pub rows: Vec<String>,
+    /// What a component may use.
+    pub grants: Grants,
 }
 
 impl Service {
@@ -467,6 +471,7 @@ fn service(name: &str, item: &Item<'_>) -> Result<Service, Diagnostic> {
         concurrency,
         limits: labels(&section, "limits")?,
         rows: strings(&section, "rows")?,
+        grants: granted(&section, SERVICE_GRANTS)?,
     })
 }
 
@@ -549,7 +554,7 @@ fn workload(item: &Item<'_>, limits: &BTreeMap<String, String>) -> Result<Entry,
         limits: all,
         thresholds: thresholds.unwrap_or_default(),
         tags: tags(&section)?,
-        grants: section.get("grants").map_or(Ok(Grants::NONE), |item| grants(&item))?,
+        grants: granted(&section, GRANTS)?,
         soak: section.get("soak").map(|item| item.labels()).transpose()?,
         twin: section.string("twin")?.map(str::to_owned),
     })
@@ -562,8 +567,10 @@ fn tags(section: &Section<'_>) -> Result<Vec<String>, Diagnostic> {
     Ok(tags)
 }
 
-fn grants(item: &Item<'_>) -> Result<Grants, Diagnostic> {
-    let section = section(item, "grants", GRANTS)?;
+/// What is granted to a component; nothing by default.
+fn granted(to: &Section<'_>, keys: &[Key]) -> Result<Grants, Diagnostic> {
+    let Some(item) = to.get("grants") else { return Ok(Grants::NONE) };
+    let section = section(&item, "grants", keys)?;
     let access = [
         ("none", DatabaseGrant::None),
         ("read", DatabaseGrant::Read),
@@ -634,6 +641,7 @@ mod tests {
         [services.database]
         workload = "plugin:rosey-database"
         parameters = { users = 5 }
+        grants = { subscribe = ["rosey.>"] }
 
         [[workloads]]
         workload = "r2.rhai"
@@ -664,6 +672,9 @@ mod tests {
         assert_eq!(suite.workloads[1].limits["vus"], "100");
         assert_eq!(suite.workloads[1].grants.request, ["rosey.>"]);
         assert_eq!(suite.workloads[1].grants.database, DatabaseGrant::Read);
+        assert_eq!(suite.workloads[0].grants, Grants::NONE);
+        let subscribe = vec!["rosey.>".to_owned()];
+        assert_eq!(suite.services[0].grants, Grants { subscribe, ..Grants::NONE });
         let row = suite.row("R6", Backend::E);
         assert_eq!(row.not_applicable.as_deref(), Some("there is no process"));
         assert_eq!(row.priority.severity(), crate::plan::Severity::Warning);
@@ -682,7 +693,8 @@ mod tests {
         assert_eq!(subjects("[rows.R2]", target), Subjects::Shared);
         let said = "name = \"rosey\"\nsubjects = \"shared\"";
         assert_eq!(subjects("name = \"rosey\"", said), Subjects::Shared);
-        let service = "workload = \"plugin:rosey-database\"\n        parameters = { users = 5 }";
+        let service = "workload = \"plugin:rosey-database\"\n        parameters = { users = 5 }\n        \
+                       grants = { subscribe = [\"rosey.>\"] }";
         assert_eq!(
             subjects(&format!("[services.database]\n        {service}"), ""),
             Subjects::Shared
@@ -698,6 +710,9 @@ mod tests {
             ("rows = [\"R6\", \"R7\"]", "rows = [\"R6\"]", "take the row out"),
             ("{ E = ", "{ F = ", "`E`, `S`, `P`"),
             ("\"P1\"", "\"P9\"", "`P0`"),
+            ("{ subscribe", "{ subscribes", "did you mean `subscribe`?"),
+            // A service controls no targets, and is told no secrets.
+            ("{ subscribe", "{ targets", "one of `bus`"),
             ("tags = [\"latency\"]", "scale = 2", "at most 1"),
             ("row = \"R2\"", "row = \"R2\"\nrows = []", "keep one"),
             ("[services.database]", "[services.\"a b\"]", "letters"),

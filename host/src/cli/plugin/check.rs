@@ -8,10 +8,11 @@ use crate::{
         args::{PluginCheckArgs, ScenarioArgs, WorkloadArgs},
         diagnose, load,
         print::{out, say},
+        serve::check_subjects,
         suite,
     },
     diagnostic::Diagnostic,
-    plan::{DatabaseGrant, Grants},
+    plan::{DatabaseGrant, Grants, Plan},
     report::printable::printable,
     verdict::Cause,
     workload::{
@@ -34,20 +35,20 @@ pub fn check(args: &PluginCheckArgs) -> Result<ExitCode, Failed> {
         ));
     };
     let contract = component.contract();
-    tell(args, &program, contract);
+    let planned = match contract.world {
+        World::Workload => load::plan(&program, &workload, &ScenarioArgs::default(), None),
+        World::Service => load::service(&program, &workload),
+    };
+    tell(args, &program, contract, planned.as_ref().ok());
     let provenance = component.provenance();
     told_of(provenance);
     let mut findings = program.findings().to_vec();
     findings.extend(described(program.describe()));
     findings.extend(same(program.describe(), provenance));
-    let planned = match contract.world {
-        World::Workload => load::plan(&program, &workload, &ScenarioArgs::default(), None),
-        World::Service => load::service(&program, &workload),
-    };
-    findings.extend(planned.err().map(|failed| failed.diagnostic));
     if let Some(path) = &args.suite {
-        findings.extend(granted(args, path, contract)?);
+        findings.extend(granted(args, path, &program, contract, planned.as_ref().ok())?);
     }
+    findings.extend(planned.err().map(|failed| failed.diagnostic));
     for finding in &findings {
         say(&diagnose::render(finding, false));
     }
@@ -58,7 +59,7 @@ pub fn check(args: &PluginCheckArgs) -> Result<ExitCode, Failed> {
 }
 
 /// What it is and what it asks for, in words.
-fn tell(args: &PluginCheckArgs, program: &Program, contract: &Contract) {
+fn tell(args: &PluginCheckArgs, program: &Program, contract: &Contract, plan: Option<&Plan>) {
     let Description { name, version, .. } = program.describe();
     let bytes = fs::metadata(&args.plugin).map_or(0, |it| it.len());
     out(&format!(
@@ -71,11 +72,22 @@ fn tell(args: &PluginCheckArgs, program: &Program, contract: &Contract) {
         program.describe().digest,
     ));
     contract.in_words().iter().for_each(|words| out(&format!("  it {words}")));
-    let asked = asked(contract);
-    if contract.world == World::Workload && !asked.is_empty() {
-        let grants: Vec<_> = asked.iter().map(|it| it.example).collect();
+    let answered = plan.map(answered).filter(|answered| !answered.is_empty());
+    let asked = asked(contract).into_iter().map(|it| it.example.to_owned());
+    let grants: Vec<_> = answered.into_iter().chain(asked).collect();
+    if !grants.is_empty() {
         out(&format!("in a suite it is given that by `grants = {{ {} }}`", grants.join(", ")));
     }
+}
+
+/// The grant of the subjects that a service answers; empty if there are none.
+fn answered(plan: &Plan) -> String {
+    let quoted = |subject: &String| format!("\"{}\"", printable(subject, TEXT));
+    let subjects: Vec<_> = plan.services.keys().map(quoted).collect();
+    if subjects.is_empty() {
+        return String::new();
+    }
+    format!("subscribe = [{}]", subjects.join(", "))
 }
 
 /// What its metadata says of where it comes from, and what it leaves open.
@@ -135,14 +147,20 @@ const GIVEN: [Asked; 3] = [
 ];
 
 fn asked(contract: &Contract) -> Vec<&'static Asked> {
-    GIVEN.iter().filter(|it| contract.asks_for(it.interface)).collect()
+    // What a service may do with targets is nothing.
+    let given =
+        GIVEN.iter().filter(|it| contract.world == World::Workload || it.interface != "target");
+    given.filter(|it| contract.asks_for(it.interface)).collect()
 }
 
-/// What it imports and a suite does not give it: each such call would be refused.
+/// What it imports or answers and a suite does not give it: each such call would be refused, and a service
+/// would not begin.
 fn granted(
     args: &PluginCheckArgs,
     path: &Path,
+    program: &Program,
     contract: &Contract,
+    plan: Option<&Plan>,
 ) -> Result<Vec<Diagnostic>, Failed> {
     let (suite, _) = suite::read(path)?;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -151,18 +169,25 @@ fn granted(
         let real = |path: &Path| fs::canonicalize(path).ok();
         real(&other).is_some_and(|other| Some(other) == real(&args.plugin))
     };
-    let entries: Vec<_> = suite.workloads.iter().filter(|entry| same(&entry.workload)).collect();
-    if entries.is_empty() && !suite.services.iter().any(|service| same(&service.workload)) {
+    let workloads: Vec<_> = suite.workloads.iter().filter(|it| same(&it.workload)).collect();
+    let services: Vec<_> = suite.services.iter().filter(|it| same(&it.workload)).collect();
+    if workloads.is_empty() && services.is_empty() {
         let message = format!("`{}` does not run `{}`", path.display(), args.plugin.display());
         return Ok(vec![Diagnostic::new(message).help("name the suite that does, or add it")]);
     }
     let mut findings = Vec::new();
-    for entry in entries {
-        for asked in asked(contract).into_iter().filter(|it| !(it.is_granted)(&entry.grants)) {
+    for service in &services {
+        let answers =
+            plan.map(|plan| check_subjects(&service.name, plan, program, &service.grants));
+        findings.extend(answers.and_then(Result::err).map(|failed| failed.diagnostic));
+    }
+    let given = workloads.iter().map(|it| (&it.name, &it.grants));
+    for (name, grants) in given.chain(services.iter().map(|it| (&it.name, &it.grants))) {
+        for asked in asked(contract).into_iter().filter(|it| !(it.is_granted)(grants)) {
             findings.push(
                 Diagnostic::new(format!(
                     "`{}` imports `{}`, and `{}` does not grant it: its calls would be refused",
-                    printable(&entry.name, TEXT),
+                    printable(name, TEXT),
                     asked.interface,
                     path.display(),
                 ))

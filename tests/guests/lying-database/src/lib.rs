@@ -5,7 +5,7 @@
 //! (`liar_counters`), so that a test can say how many there were to be found.
 //!
 //! Answering early takes a message to itself, for a handler cannot go on after its reply: it needs
-//! `--allow bus=rosey.>`.
+//! `publish = ["rosey.db.liar.store"]` among its grants, or `--allow bus=rosey.>`.
 
 #[path = "../../../../plugins/rosey-database/src/kv.rs"]
 mod kv;

@@ -8,7 +8,7 @@
 //! means: compile again. The cache never makes a run fail.
 //!
 //! Entry: 32 bytes of hash, then what wasmtime serialised. Name: sha256 of the component, and the hash
-//! of what wasmtime's output depends on.
+//! of what wasmtime's output depends on. Of more than [`CACHE_BYTES`] those go that were not used for longest.
 
 use std::{
     fs::File,
@@ -18,11 +18,14 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use wasmtime::{Engine, component::Component};
 
 /// Most bytes of an entry: compiled code is larger than its source, but not without bound.
 const ENTRY_BYTES: u64 = 1 << 30;
+
+/// Bytes of all entries: some fifty interpreters, some thousand plugins of a few functions.
+const CACHE_BYTES: u64 = 2 << 30;
 
 const KEY_NAME: &str = "key";
 const HASH_BYTES: usize = 32;
@@ -56,11 +59,12 @@ impl Cache {
         let mut hash = [0; HASH_BYTES];
         entry.read_exact(&mut hash).ok()?;
         let mut hasher = self.hasher(&name);
-        let compiled = Compiled::read(entry.take(ENTRY_BYTES), &mut hasher)?;
+        let compiled = Compiled::read((&entry).take(ENTRY_BYTES), &mut hasher)?;
         // `blake3::Hash` compares in constant time.
         if blake3::Hash::from_bytes(hash) != hasher.finalize() {
             return None;
         }
+        used(&entry);
         compiled.deserialise(engine)
     }
 
@@ -69,7 +73,33 @@ impl Cache {
         let compiled = component.serialize().ok()?;
         let name = name(engine, digest);
         let hash = self.hasher(&name).update(&compiled).finalize();
-        write(&self.folder, &name, &[hash.as_bytes(), &compiled])
+        write(&self.folder, &name, &[hash.as_bytes(), &compiled])?;
+        self.prune(CACHE_BYTES)
+    }
+
+    /// Takes away entries until the others have no more than `most` bytes: what was not used for longest
+    /// first, and what a process left half written like any other.
+    fn prune(&self, most: u64) -> Option<()> {
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.folder).ok()?.flatten() {
+            let name = entry.file_name().to_owned();
+            if !is_entry(name.to_bytes()) {
+                continue;
+            }
+            let status = rustix::fs::statat(&self.folder, &name, AtFlags::SYMLINK_NOFOLLOW);
+            let Ok(status) = status else { continue };
+            entries.push(((status.st_mtime, status.st_mtime_nsec), status.st_size as u64, name));
+        }
+        entries.sort();
+        let mut kept = 0;
+        for (_, bytes, name) in entries.iter().rev() {
+            if kept + bytes > most {
+                let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
+            } else {
+                kept += bytes;
+            }
+        }
+        Some(())
     }
 
     /// Of what comes after the name.
@@ -157,6 +187,20 @@ fn name(engine: &Engine, digest: &str) -> String {
     let mut hasher = Stable(blake3::Hasher::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);
     format!("{digest}-{}", &hasher.0.finalize().to_hex()[..16])
+}
+
+/// Whether a file of the folder is an entry, or one half written: other things lie there, too.
+fn is_entry(name: &[u8]) -> bool {
+    let (digest, rest) = name.split_at_checked(64).unwrap_or((&[], name));
+    digest.iter().all(u8::is_ascii_hexdigit) && rest.first() == Some(&b'-')
+}
+
+/// It is the one that was used last.
+fn used(entry: &File) {
+    let at = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let times = Timestamps { last_access: at(UTIME_OMIT), last_modification: at(UTIME_NOW) };
+    // Whoever cannot say so loses the entry sooner, and no more.
+    let _ = rustix::fs::futimens(entry, &times);
 }
 
 /// A hasher that gives the same result in every process.
@@ -268,6 +312,40 @@ mod tests {
         // Another installation's key.
         std::fs::write(path.join(KEY_NAME), [7; HASH_BYTES]).unwrap();
         assert!(Cache::open(&path).unwrap().load(&engine, "aa").is_none());
+    }
+
+    #[test]
+    fn of_too_many_entries_those_go_that_were_not_used_for_longest() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("cache");
+        let engine = Engine::default();
+        let component = Component::new(&engine, COMPONENT).unwrap();
+        let cache = Cache::open(&folder).unwrap();
+        let digests: Vec<_> = ["a", "b", "c", "d"].map(|it| it.repeat(64)).into();
+        let mut bytes = 0;
+        for (age, digest) in [40, 30, 20, 10].into_iter().zip(&digests) {
+            cache.store(&engine, digest, &component).unwrap();
+            let path = folder.join(name(&engine, digest));
+            let file = File::options().write(true).open(&path).unwrap();
+            let time = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(time - std::time::Duration::from_secs(age)).unwrap();
+            bytes = file.metadata().unwrap().len();
+        }
+        let other = folder.join("pulled");
+        std::fs::write(&other, [0; 9_000]).unwrap();
+        cache.prune(4 * bytes).unwrap();
+        let left = || {
+            digests
+                .iter()
+                .map(|it| open(&cache.folder, &name(&engine, it)).is_some())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(left(), [true; 4]);
+        // The first is used again.
+        assert!(cache.load(&engine, &digests[0]).is_some());
+        cache.prune(2 * bytes + bytes / 2).unwrap();
+        assert_eq!(left(), [true, false, false, true]);
+        assert!(other.exists() && read_key(&cache.folder).is_some());
     }
 
     #[test]

@@ -135,15 +135,22 @@ pub(super) fn services(item: &Item<'_>) -> Result<Services, Diagnostic> {
         } else {
             item.string()?
         };
-        let tokens = subject.split('.').all(|token| !token.is_empty());
-        if !tokens || subject.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(item
-                .error(format!("`{}` is not a subject", shown(subject)))
-                .help("tokens separated by `.`, none of them empty, without white space"));
-        }
+        check_subject(&item, subject)?;
         services.insert(subject.to_owned(), function.to_owned());
     }
     Ok((services, consumers))
+}
+
+/// Checks a subject, or a pattern of subjects, that `item` is or stands at.
+pub(super) fn check_subject(item: &Item<'_>, subject: &str) -> Result<(), Diagnostic> {
+    let tokens = subject.split('.').all(|token| !token.is_empty());
+    let all = subject.split_once('>').is_none_or(|(_, rest)| rest.is_empty());
+    if tokens && all && !subject.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Ok(());
+    }
+    Err(item.error(format!("`{}` is not a subject", shown(subject))).help(
+        "tokens separated by `.`, none of them empty, without white space, and `>` at the end alone",
+    ))
 }
 
 /// Checks tags that a user made up. `whose` is what the error calls them.

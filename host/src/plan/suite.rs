@@ -97,6 +97,7 @@ const WORKLOAD: &[Key] = &[
     ("soak", "object", "parameters under --soak"),
     ("twin", "string", "the plugin that issues the same operations"),
 ];
+/// Of [`GRANTS`] those of the bus and of the database.
 const SERVICE_GRANTS: &[Key] = GRANTS.split_at(5).0;
 const GRANTS: &[Key] = &[
     ("bus", "array", "subjects that may be published to, sent requests and subscribed to"),
@@ -272,9 +273,7 @@ impl Suite {
             plugins: section.string("plugins")?.map(str::to_owned),
             fresh: section.choice("fresh", &fresh)?,
             streams: named(&section, "streams", |name, item| {
-                let subjects = item.array()?;
-                let subjects = subjects.iter().map(|item| item.string().map(str::to_owned));
-                Ok((name.to_owned(), subjects.collect::<Result<_, _>>()?))
+                Ok((name.to_owned(), patterns(item)?))
             })?,
             subjects,
             services,
@@ -335,7 +334,9 @@ impl Suite {
         let mut row = table(ROW, &[]);
         row["properties"]["known_failing"]["type"] = json!(["object", "string"]);
         let properties = &mut schema["properties"];
-        properties["services"]["additionalProperties"] = table(SERVICE, &["workload"]);
+        let mut service = table(SERVICE, &["workload"]);
+        service["properties"]["grants"] = table(SERVICE_GRANTS, &[]);
+        properties["services"]["additionalProperties"] = service;
         properties["rows"]["additionalProperties"] = row;
         properties["workloads"]["items"] = workload;
         schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
@@ -453,6 +454,15 @@ fn labels(section: &Section<'_>, key: &str) -> Result<BTreeMap<String, String>, 
 fn strings(section: &Section<'_>, key: &str) -> Result<Vec<String>, Diagnostic> {
     let Some(item) = section.get(key) else { return Ok(Vec::new()) };
     item.array()?.iter().map(|item| item.string().map(str::to_owned)).collect()
+}
+
+/// Subjects, or patterns of them.
+fn patterns(item: &Item<'_>) -> Result<Vec<String>, Diagnostic> {
+    let pattern = |item: &Item<'_>| {
+        let pattern = item.string()?;
+        declare::check_subject(item, pattern).map(|()| pattern.to_owned())
+    };
+    item.array()?.iter().map(pattern).collect()
 }
 
 fn service(name: &str, item: &Item<'_>) -> Result<Service, Diagnostic> {
@@ -576,12 +586,10 @@ fn granted(to: &Section<'_>, keys: &[Key]) -> Result<Grants, Diagnostic> {
         ("read", DatabaseGrant::Read),
         ("write", DatabaseGrant::Write),
     ];
-    let all = strings(&section, "bus")?;
-    let with = |key: &str| -> Result<Vec<String>, Diagnostic> {
-        let mut patterns = all.clone();
-        patterns.extend(strings(&section, key)?);
-        Ok(patterns)
-    };
+    let given = |key: &str| section.get(key).map_or(Ok(Vec::new()), |item| patterns(&item));
+    let all = given("bus")?;
+    let with =
+        |key: &str| -> Result<Vec<String>, Diagnostic> { Ok([all.clone(), given(key)?].concat()) };
     Ok(Grants {
         publish: with("publish")?,
         request: with("request")?,
@@ -713,6 +721,8 @@ mod tests {
             ("{ subscribe", "{ subscribes", "did you mean `subscribe`?"),
             // A service controls no targets, and is told no secrets.
             ("{ subscribe", "{ targets", "one of `bus`"),
+            ("[\"rosey.>\"]", "[\"rosey. >\"]", "without white space"),
+            ("bus = [\"rosey.>\"]", "bus = [\">.rosey\"]", "`>` at the end alone"),
             ("tags = [\"latency\"]", "scale = 2", "at most 1"),
             ("row = \"R2\"", "row = \"R2\"\nrows = []", "keep one"),
             ("[services.database]", "[services.\"a b\"]", "letters"),
@@ -736,5 +746,8 @@ mod tests {
         let row = &schema["properties"]["rows"]["additionalProperties"]["properties"];
         assert_eq!(row["priority"]["type"], "string");
         assert_eq!(schema["properties"]["workloads"]["items"]["additionalProperties"], false);
+        let services = &schema["properties"]["services"]["additionalProperties"]["properties"];
+        assert_eq!(services["grants"]["properties"]["subscribe"]["type"], "array");
+        assert!(services["grants"]["properties"]["secrets"].is_null());
     }
 }

@@ -235,17 +235,28 @@ export const { describe, setup, init, iterate, teardown } = workload({
         command.env("TOKEN", "first-of-them").env("OTHER", "second-of-them");
         let ran = workplace.finish(command.output().unwrap());
         let line = ran.stderr.lines().find(|line| line.contains("it was told "));
-        line.unwrap_or_else(|| panic!("{ran:#?}")).split_once("told ").unwrap().1.to_owned()
+        let told = line.unwrap_or_else(|| panic!("{ran:#?}")).split_once("told ").unwrap().1;
+        // Those that nobody is told are named, with what tells them.
+        let page = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        let untold = ["token", "other"].into_iter().filter(|name| {
+            page.contains(&format!(
+                "no workload is told the secret `{name}`: add `secrets = [\"{name}\"]`"
+            ))
+        });
+        (told.to_owned(), untold.collect::<Vec<_>>().join(","))
     };
+    let is = |told: &str, untold: &str| (told.to_owned(), untold.to_owned());
     let suite = |name: &str, grants: &str| {
         let text =
             format!("name = \"asks\"\n\n[[workloads]]\nworkload = \"knows/knows.wasm\"\n{grants}");
         says(&workplace.file(name, text))
     };
-    assert_eq!(says("knows/knows.wasm"), "2: [other,token]");
-    assert_eq!(suite("none.toml", ""), "0: []");
-    assert_eq!(suite("one.toml", "grants = { secrets = [\"token\"] }\n"), "1: [token]");
-    assert_eq!(suite("all.toml", "grants = { secrets = [\"*\"] }\n"), "2: [other,token]");
+    assert_eq!(says("knows/knows.wasm"), is("2: [other,token]", ""));
+    assert_eq!(suite("none.toml", ""), is("0: []", "token,other"));
+    let one = suite("one.toml", "grants = { secrets = [\"token\"] }\n");
+    assert_eq!(one, is("1: [token]", "other"));
+    let all = suite("all.toml", "grants = { secrets = [\"*\"] }\n");
+    assert_eq!(all, is("2: [other,token]", ""));
 }
 
 #[test]

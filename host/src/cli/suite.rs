@@ -224,7 +224,23 @@ impl Course {
         for entry in course.chosen(args)? {
             course.add(args, &entry)?;
         }
+        course.note_untold(&args.workload.secret_env);
         Ok(course)
+    }
+
+    /// Says which secrets no workload is told: one that waits for its token would fail without a word of why.
+    fn note_untold(&mut self, secrets: &[(String, String)]) {
+        for (name, _) in secrets {
+            let told = self.jobs.iter().any(|job| match &job.program {
+                Program::Script(_) => true,
+                Program::Component(_) => job.entry.grants.tell(name),
+            });
+            if !told {
+                self.notes.push(format!(
+                    "no workload is told the secret `{name}`: add `secrets = [\"{name}\"]` to its `grants`"
+                ));
+            }
+        }
     }
 
     /// The suite and its services, and nothing that is run.

@@ -125,16 +125,22 @@ pub fn check_subjects(
             }
         },
         Giver::Suite => {
-            let others: Vec<_> = others.map(|subject| format!("\"{}\"", shown(subject))).collect();
-            let Some(first) = others.first() else { return Ok(()) };
+            let others: Vec<_> = others.collect();
+            let Some(first) = others.first().map(|first| shown(first)) else { return Ok(()) };
             let what = match others.len() {
-                1 => format!("{first}, which it is not granted"),
-                many => format!("{first} and {} more, which it is not granted", many - 1),
+                1 => format!("\"{first}\", which it is not granted"),
+                many => format!("\"{first}\" and {} more, which it is not granted", many - 1),
             };
-            let value = format!("[{}]", others.join(", "));
-            refused(what, grants.line_to_add("", "subscribe", &value))
+            refused(what, grants.line_to_add("", "subscribe", &listed(others)))
         }
     }
+}
+
+/// Subjects, as a suite lists them.
+pub fn listed<'a>(subjects: impl IntoIterator<Item = &'a String>) -> String {
+    let quoted = |subject: &String| format!("\"{}\"", printable(subject, SUBJECT));
+    let quoted: Vec<_> = subjects.into_iter().map(quoted).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 /// Where the embedded database lives; gone with the process.

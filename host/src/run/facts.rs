@@ -362,8 +362,8 @@ impl Ledger {
 
     fn runner(&self, shared: &Shared) -> RunnerFacts {
         let wall = self.last_sample.since(self.first_sample).as_secs_f64();
-        let cpu = self.last_usage.cpu_s - self.first_usage.cpu_s;
         let (cpu_user_s, cpu_system_s) = self.last_usage.since(&self.first_usage);
+        let cpu = cpu_user_s + cpu_system_s;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         RunnerFacts {
             cores: shared.shards.min(cores) as u32,

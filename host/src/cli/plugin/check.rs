@@ -8,7 +8,7 @@ use crate::{
         args::{PluginCheckArgs, ScenarioArgs, WorkloadArgs},
         diagnose, load,
         print::{out, say},
-        serve::check_subjects,
+        serve::{check_subjects, listed},
         suite,
     },
     diagnostic::Diagnostic,
@@ -72,22 +72,13 @@ fn tell(args: &PluginCheckArgs, program: &Program, contract: &Contract, plan: Op
         program.describe().digest,
     ));
     contract.in_words().iter().for_each(|words| out(&format!("  it {words}")));
-    let answered = plan.map(answered).filter(|answered| !answered.is_empty());
+    let answered = plan.filter(|plan| !plan.services.is_empty());
+    let answered = answered.map(|plan| format!("subscribe = {}", listed(plan.services.keys())));
     let asked = asked(contract).into_iter().map(|it| it.example.to_owned());
     let grants: Vec<_> = answered.into_iter().chain(asked).collect();
     if !grants.is_empty() {
         out(&format!("in a suite it is given that by `grants = {{ {} }}`", grants.join(", ")));
     }
-}
-
-/// The grant of the subjects that a service answers; empty if there are none.
-fn answered(plan: &Plan) -> String {
-    let quoted = |subject: &String| format!("\"{}\"", printable(subject, TEXT));
-    let subjects: Vec<_> = plan.services.keys().map(quoted).collect();
-    if subjects.is_empty() {
-        return String::new();
-    }
-    format!("subscribe = [{}]", subjects.join(", "))
 }
 
 /// What its metadata says of where it comes from, and what it leaves open.

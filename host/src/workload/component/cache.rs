@@ -191,8 +191,7 @@ fn name(engine: &Engine, digest: &str) -> String {
 
 /// Whether a file of the folder is an entry, or one half written: other things lie there, too.
 fn is_entry(name: &[u8]) -> bool {
-    let (digest, rest) = name.split_at_checked(64).unwrap_or((&[], name));
-    digest.iter().all(u8::is_ascii_hexdigit) && rest.first() == Some(&b'-')
+    name.get(64) == Some(&b'-') && name[..64].iter().all(u8::is_ascii_hexdigit)
 }
 
 /// It is the one that was used last.
